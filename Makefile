@@ -1,0 +1,35 @@
+# Each target does its own set-up: a virtual environment in .venv, made with $(PYTHON).
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SLIDE ?=
+
+.PHONY: demo test check bench clean
+
+$(VENV)/.demo: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.demo
+	$(BIN)/python -m pip install --quiet --group test --group check
+	@touch $@
+
+demo: $(VENV)/.demo  ## open a slide, describe it, write a thumbnail and a crop (SLIDE=... for your own)
+	$(BIN)/python examples/demo.py $(SLIDE)
+
+test: $(VENV)/.test  ## the test suite (BIPL_TEST_SLIDES=folder adds the real slides)
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.test  ## style, types, structure
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.test  ## the benchmarks, one after the other
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

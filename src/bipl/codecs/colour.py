@@ -1,0 +1,106 @@
+"""From stored samples to grey the right way round, or RGB.
+
+Every function takes and returns arrays of (h, w, c), keeps samples beyond the colours (alpha) as they
+are, and never changes what it is given.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+def upright_grey(array: Array, bits: int) -> Array:
+    """Turn inverted grey (0 is white) the right way round.
+
+    Parameters
+    ----------
+    bits
+        A sample; the largest of that many bits becomes 0.  Real numbers have no largest: they stay.
+    """
+    if array.dtype.kind == 'b':
+        return ~array
+    if array.dtype.kind == 'u':
+        return array.dtype.type(2**bits - 1) - array
+    if array.dtype.kind == 'i':
+        return ~array
+    return array
+
+
+def palette_to_rgb(indices: Array, colours: Array) -> Array:
+    """Look colours up.
+
+    Parameters
+    ----------
+    indices
+        (h, w, c), bool or unsigned; the first channel is looked up, the others follow it.
+    colours
+        (n, 3) uint8 or uint16.
+
+    Raises
+    ------
+    ValueError
+        If an index lies beyond the palette.
+    """
+    first = indices[:, :, 0].astype(np.intp, copy=False)
+    if first.size and int(first.max()) >= len(colours):
+        raise ValueError(f'expected palette indices below {len(colours)}, found {int(first.max())}')
+    rgb = colours[first]
+    if indices.shape[2] == 1:
+        return rgb
+    return np.concatenate([rgb, indices[:, :, 1:].astype(rgb.dtype)], axis=2)
+
+
+def cmyk_to_rgb(array: Array) -> Array:
+    """Turn cyan, magenta, yellow, black (0 is no ink) into RGB: `(1 - ink) * (1 - black)`, rounded.
+
+    This is the naive conversion of Pillow and libtiff; a colour-managed one needs the ICC profile.
+    """
+    top = np.iinfo(array.dtype).max
+    wide = np.uint32 if array.dtype.itemsize < 4 else np.float64
+    light = (top - array[:, :, :4]).astype(wide)
+    product = light[:, :, :3] * light[:, :, 3:4]
+    rgb = (product + top // 2) // top if wide is np.uint32 else np.rint(product / top)
+    if array.shape[2] == 4:
+        return rgb.astype(array.dtype)
+    return np.concatenate([rgb.astype(array.dtype), array[:, :, 4:]], axis=2)
+
+
+def ycbcr_to_rgb(
+    array: Array,
+    coefficients: tuple[float, float, float] = (0.299, 0.587, 0.114),
+    reference: tuple[float, ...] | None = None,
+) -> Array:
+    """Turn YCbCr into RGB (TIFF 6.0, section 21).
+
+    Parameters
+    ----------
+    array
+        (h, w, 3 or more) of unsigned integers.
+    coefficients
+        The luma of red, green and blue.
+    reference
+        Codes of black and white for Y, Cb, Cr; None for the full range, as in JFIF.
+    """
+    top = int(np.iinfo(array.dtype).max)
+    middle = (top + 1) // 2
+    black_white = reference or (0, top, middle, top, middle, top)
+    luma_red, luma_green, luma_blue = coefficients
+    y = _scaled(array[:, :, 0], black_white[0], black_white[1], top)
+    cb = _scaled(array[:, :, 1], black_white[2], black_white[3], top - middle)
+    cr = _scaled(array[:, :, 2], black_white[4], black_white[5], top - middle)
+    red = y + (2 - 2 * luma_red) * cr
+    blue = y + (2 - 2 * luma_blue) * cb
+    green = (y - luma_blue * blue - luma_red * red) / luma_green
+    rgb = np.stack([red, green, blue], axis=2)
+    rgb = np.clip(np.rint(rgb, out=rgb), 0, top, out=rgb).astype(array.dtype)
+    return rgb if array.shape[2] == 3 else np.concatenate([rgb, array[:, :, 3:]], axis=2)
+
+
+def _scaled(codes: Array, black: float, white: float, span: float) -> Array:
+    """Map codes so that `black` is 0 and `white` is `span`, in float32."""
+    scale = span / (white - black) if white != black else 1.0
+    scaled: Array = (codes.astype(np.float32) - np.float32(black)) * np.float32(scale)
+    return scaled

@@ -1,0 +1,115 @@
+"""JPEG tiles and strips: which colours a stream holds, and its decoding.
+
+A stream in a TIFF may lack any word on its colour space.  Aperio stores RGB with no marker and 4:4:4
+sampling; libjpeg alone would guess YCbCr.  Others say RGB in the directory and store JFIF, which is
+YCbCr.  So the stream's own markers come first, then its sampling, then PhotometricInterpretation.
+Sources: ITU-T T.81, annex B; JFIF 1.02; Adobe Technical Note 5116 (APP14); TIFF Technical Note 2.
+"""
+
+from typing import NamedTuple
+
+import imagecodecs
+
+from bipl.codecs.segment import Array, Buffer, SegmentFormat
+
+_SOI, _EOI, _SOS, _APP0, _APP14 = 0xD8, 0xD9, 0xDA, 0xE0, 0xEE
+# SOF0 to SOF15 without DHT, JPG and DAC.
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_LOSSLESS = frozenset((0xC3, 0xC7, 0xCB, 0xCF))
+_ALONE = frozenset((0x01, _SOI, _EOI, *range(0xD0, 0xD8)))
+
+
+class StreamHead(NamedTuple):
+    """What the markers before the first scan tell.
+
+    `samplings` are the sampling factors of the components, horizontal in the high four bits.
+    """
+
+    frame: int
+    bits: int
+    components: bytes
+    samplings: tuple[int, ...]
+    is_jfif: bool
+    adobe_transform: int | None
+
+    @property
+    def is_subsampled(self) -> bool:
+        """Whether components differ in resolution, as only chroma does."""
+        return len(set(self.samplings)) > 1
+
+
+def read_head(data: Buffer) -> StreamHead:
+    """Walk the markers up to the first scan.
+
+    Raises
+    ------
+    ValueError
+        If there is no frame.
+    """
+    view = memoryview(data)
+    size = len(view)
+    position, is_jfif, adobe = 0, False, None
+    frame: tuple[int, memoryview] | None = None
+    while position + 4 <= size:
+        if view[position] != 0xFF:
+            raise ValueError(f'expected a JPEG marker at byte {position}, found {view[position]:#04x}')
+        marker = view[position + 1]
+        if marker == 0xFF:  # a fill byte
+            position += 1
+            continue
+        if marker in _ALONE:
+            position += 2
+            continue
+        length = view[position + 2] << 8 | view[position + 3]
+        body = view[position + 4 : position + 2 + length]
+        if marker == _SOS:
+            break
+        if marker == _APP0:
+            is_jfif = is_jfif or body[:5] == b'JFIF\0'
+        elif marker == _APP14 and len(body) >= 12 and body[:5] == b'Adobe':
+            adobe = body[11]
+        elif marker in _FRAMES:
+            frame = marker, body
+        position += 2 + length
+    if frame is None or len(frame[1]) < 6:
+        raise ValueError('expected a JPEG frame, found none')
+    marker, body = frame
+    return StreamHead(marker, body[0], bytes(body[6::3]), tuple(body[7::3]), is_jfif, adobe)
+
+
+def input_colours(head: StreamHead, form: SegmentFormat) -> str | None:
+    """Return the colour space that three-component samples are in; None for libjpeg's own reading."""
+    if len(head.components) != 3 or head.adobe_transform is not None:
+        return None
+    if form.is_rgb:
+        return 'YCBCR' if head.is_jfif or head.is_subsampled else 'RGB'
+    if form.is_ycbcr:
+        return None if head.components == b'RGB' else 'YCBCR'
+    return None
+
+
+def decode(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
+    """Decode a JPEG stream to grey, RGB, or its own samples where it is neither."""
+    if form.jpeg_header is None:
+        head = read_head(data)
+        three = len(head.components) == 3 and (form.is_rgb or form.is_ycbcr)
+        colours, target = input_colours(head, form), 'RGB' if three else None
+        if head.bits == 8 and head.frame not in _LOSSLESS:
+            if form.samples == 1:
+                target = 'GRAYSCALE'
+            array: Array = imagecodecs.jpeg8_decode(
+                data, tables=form.jpeg_tables, colorspace=colours, outcolorspace=target
+            )
+            return array
+    else:
+        colours, target = None, 'RGB' if form.is_ycbcr else None
+    array = imagecodecs.jpeg_decode(
+        data,
+        tables=form.jpeg_tables,
+        header=form.jpeg_header,
+        colorspace=colours,
+        outcolorspace=target,
+        bitspersample=form.bits,
+        shape=shape,
+    )
+    return array

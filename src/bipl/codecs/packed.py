@@ -1,0 +1,82 @@
+"""Segments that are samples after all, packed by a general compressor or by none."""
+
+from collections.abc import Callable
+
+import imagecodecs
+import numpy as np
+
+from bipl.codecs.segment import Array, Buffer, SegmentFormat
+
+Unpacker = Callable[..., bytes]
+
+
+def stored_size(form: SegmentFormat, shape: tuple[int, int]) -> int:
+    """Return the number of bytes that a segment's samples take; rows end on a byte."""
+    return shape[0] * -(-shape[1] * form.samples * form.bits // 8)
+
+
+def uncompressed(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
+    """Decode samples that are not compressed."""
+    return _samples(data, form, shape)
+
+
+def with_size(function_name: str) -> Callable[[Buffer, SegmentFormat, tuple[int, int]], Array]:
+    """Return a decoder by an imagecodecs function that is told how many bytes come out.
+
+    Too many bytes in the stream are ignored, as libtiff does.
+    """
+
+    def decode(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
+        unpack: Unpacker = getattr(imagecodecs, function_name)
+        if form.reversed_bits:
+            data = imagecodecs.bitorder_decode(bytes(data))
+        return _samples(unpack(data, out=stored_size(form, shape)), form, shape, is_turned=True)
+
+    return decode
+
+
+def _samples(data: Buffer, form: SegmentFormat, shape: tuple[int, int], *, is_turned: bool = False) -> Array:
+    """Turn bytes into samples, in native byte order, differences undone."""
+    if form.reversed_bits and not is_turned:
+        data = imagecodecs.bitorder_decode(bytes(data))
+    samples = _unpack(data, form, shape)
+    if form.predictor == 1:
+        return samples
+    height = samples.size // (shape[1] * form.samples)
+    rows = samples[: height * shape[1] * form.samples].reshape(height, shape[1], form.samples)
+    return _undo_differences(rows, form)
+
+
+def _unpack(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
+    """Return the samples, flat, in native byte order; of the floating-point predictor, as they are."""
+    if form.is_complex_integer:
+        parts = np.frombuffer(_whole(data, form.bits // 8), f'{form.byteorder}i{form.bits // 16}')
+        return parts.astype(f'f{form.dtype.itemsize // 2}').view(form.dtype)
+    if form.bits == 24 and form.dtype.kind == 'f':
+        return np.asarray(imagecodecs.float24_decode(data, byteorder=form.byteorder))
+    if form.bits == 8 * form.dtype.itemsize and form.bits > 1:
+        raw_order = form.predictor in _FLOATING
+        dtype = form.dtype if raw_order else form.dtype.newbyteorder(form.byteorder)
+        return np.frombuffer(_whole(data, dtype.itemsize), dtype).astype(form.dtype, copy=False)
+    # imagecodecs takes the byte order of packed integers as given: highest bit first.
+    return np.asarray(
+        imagecodecs.packints_decode(data, form.dtype, form.bits, runlen=shape[1] * form.samples)
+    )
+
+
+def _whole(data: Buffer, itemsize: int) -> Buffer:
+    """Leave out a torn last sample: streams may end in stray bytes."""
+    size = memoryview(data).nbytes
+    return data if size % itemsize == 0 else data[: size - size % itemsize]
+
+
+_HORIZONTAL = {2: 1, 34892: 2, 34893: 4}
+_FLOATING = {3: 1, 34894: 2, 34895: 4}
+
+
+def _undo_differences(rows: Array, form: SegmentFormat) -> Array:
+    if form.predictor in _HORIZONTAL:
+        return np.asarray(imagecodecs.delta_decode(rows, axis=-2, dist=_HORIZONTAL[form.predictor]))
+    if form.predictor in _FLOATING:
+        return np.asarray(imagecodecs.floatpred_decode(rows, axis=-2, dist=_FLOATING[form.predictor]))
+    raise ValueError(f'expected predictor 1, 2 or 3, found {form.predictor}')

@@ -1,0 +1,44 @@
+"""The one table from compression number to decoder."""
+
+from bipl.codecs import images, jpeg, packed
+from bipl.codecs.segment import Decoder
+
+_DEFLATE = packed.with_size('deflate_decode')
+_ZSTD = packed.with_size('zstd_decode')
+_JPEG_2000 = images.simple('jpeg2k_decode')
+_JPEG_XL = images.simple('jpegxl_decode')
+
+DECODERS: dict[int, Decoder] = {
+    1: packed.uncompressed,
+    2: images.fax(2),
+    3: images.fax(3),
+    4: images.fax(4),
+    5: packed.with_size('lzw_decode'),
+    6: jpeg.decode,
+    7: jpeg.decode,
+    8: _DEFLATE,
+    32773: packed.with_size('packbits_decode'),
+    32946: _DEFLATE,
+    33003: images.jpeg2000_ycbcr,
+    33004: _JPEG_2000,
+    33005: _JPEG_2000,
+    33007: jpeg.decode,
+    34712: _JPEG_2000,
+    34887: images.lerc,
+    34892: jpeg.decode,
+    34925: packed.with_size('lzma_decode'),
+    34926: _ZSTD,
+    34927: images.webp,
+    34933: images.simple('png_decode'),
+    34934: images.simple('jpegxr_decode'),
+    22610: images.simple('jpegxr_decode'),
+    50000: _ZSTD,
+    50001: images.webp,
+    50002: _JPEG_XL,
+    50013: _DEFLATE,
+    52546: _JPEG_XL,
+}
+"""Decoders by the number in a TIFF's Compression field."""
+
+IS_JPEG = frozenset((6, 7, 33007, 34892))
+"""Numbers whose streams share JPEGTables."""

@@ -1,0 +1,106 @@
+"""What a decoder is told of a segment (a tile or strip), and the type of a decoder."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Buffer: TypeAlias = bytes | memoryview
+Array: TypeAlias = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentFormat:
+    """How the samples of the segments of one image are stored.
+
+    Attributes
+    ----------
+    samples
+        Samples a pixel in one segment; 1 for separate planes.
+    bits
+        Bits a sample.
+    dtype
+        Of the decoded samples, in native byte order.
+    byteorder
+        `<` or `>`, of stored samples wider than a byte.
+    predictor
+        1 none, 2 horizontal differences, 3 floating point (TIFF 6.0, section 14; Adobe 2005).
+    reversed_bits
+        Whether bytes are stored lowest bit first (FillOrder 2).
+    is_rgb, is_ycbcr
+        What PhotometricInterpretation says of three samples.
+    jpeg_tables, jpeg_header
+        Quantization and Huffman tables that JPEG streams leave out (TIFF Technical Note 2), and the
+        start of a stream that is cut in strips (old JPEG).
+    t4_options
+        Of CCITT fax 3.
+    lerc_compression
+        What LERC blobs are packed in: 0 nothing, 1 deflate, 2 ZSTD.
+    is_complex_integer
+        SampleFormat 5: pairs of integers.
+    """
+
+    samples: int
+    bits: int
+    dtype: np.dtype[Any]
+    byteorder: str = '<'
+    predictor: int = 1
+    reversed_bits: bool = False
+    is_rgb: bool = False
+    is_ycbcr: bool = False
+    jpeg_tables: bytes | None = None
+    jpeg_header: bytes | None = None
+    t4_options: int = 0
+    lerc_compression: int = 0
+    is_complex_integer: bool = False
+
+
+Decoder: TypeAlias = Callable[[Buffer, SegmentFormat, tuple[int, int]], Array]
+"""Bytes, their format, and `(height, width)` in pixels, to an array of (h, w, samples).
+
+An image codec may return more or fewer rows and columns than asked: `fit` settles that.  Whatever is
+wrong with the bytes ends in an exception, of any type."""
+
+
+def fit(array: Array, shape: tuple[int, int], samples: int, needed: tuple[int, int]) -> Array:
+    """Give a decoded array its `(h, w, samples)` shape.
+
+    Parameters
+    ----------
+    array
+        As decoded: flat, `(h, w)` or `(h, w, samples)`.
+    shape
+        Height and width that the file promises for the segment.
+    needed
+        Height and width of its part inside the image.  Some writers store no more than that.
+
+    Raises
+    ------
+    ValueError
+        If it does not cover what is needed.
+    """
+    if array.ndim == 1:
+        return _fit_flat(array, shape, samples, needed)
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or array.shape[2] != samples:
+        raise ValueError(f'expected {samples} samples a pixel, found an array of shape {array.shape}')
+    if array.shape[0] < needed[0] or array.shape[1] < needed[1]:
+        raise ValueError(f'expected {needed[0]} x {needed[1]} pixels, found {array.shape[0]} x {array.shape[1]}')
+    return array[: shape[0], : shape[1]]
+
+
+def _fit_flat(array: Array, shape: tuple[int, int], samples: int, needed: tuple[int, int]) -> Array:
+    """Reshape samples that come without a shape; there may be too many, or only the rows needed."""
+    for height, width in (shape, (needed[0], shape[1]), needed):
+        size = height * width * samples
+        if array.size == size or (array.size > size and (height, width) == shape):
+            return array[:size].reshape(height, width, samples)
+    rows = array.size // (shape[1] * samples)
+    if rows >= needed[0]:
+        return array[: rows * shape[1] * samples].reshape(rows, shape[1], samples)
+    raise ValueError(
+        f'expected {shape[0]} x {shape[1]} pixels of {samples} samples, found {array.size} samples in all'
+    )

@@ -1,0 +1,286 @@
+"""Boxes and tile grids: integer arithmetic on `(y, x)`, no pixels.
+
+Everything here is an immutable value, safe to share between threads and to pickle.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import log2
+from operator import index as as_integer
+from types import EllipsisType
+from typing import NamedTuple, Protocol, SupportsIndex, TypeAlias
+
+Span: TypeAlias = tuple[int, int]
+Axis: TypeAlias = slice | EllipsisType
+Key: TypeAlias = Axis | tuple[Axis, ...]
+BoxLike: TypeAlias = tuple[tuple[SupportsIndex, SupportsIndex], tuple[SupportsIndex, SupportsIndex]]
+
+
+class Box(NamedTuple):
+    """A half-open rectangle `[y0, y1) x [x0, x1)` in pixels of some level.
+
+    It may lie outside the image, in part or in full: bounds are coordinates.
+    """
+
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width, in pixels."""
+        return self.y1 - self.y0, self.x1 - self.x0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it holds no pixel at all."""
+        return self.y1 <= self.y0 or self.x1 <= self.x0
+
+    def intersection(self, other: 'Box') -> 'Box':
+        """Return what both share; empty if nothing."""
+        return Box(
+            max(self.y0, other.y0),
+            min(self.y1, other.y1),
+            max(self.x0, other.x0),
+            min(self.x1, other.x1),
+        )
+
+    @property
+    def pair(self) -> tuple[Span, Span]:
+        """The same box as users write it, `((y0, y1), (x0, x1))`."""
+        return (self.y0, self.y1), (self.x0, self.x1)
+
+
+class Placement(NamedTuple):
+    """Where one tile lands in its level.
+
+    The tile covers `[y0, y1) x [x0, x1)` of the level, clipped to the image; its own pixel
+    `(0, 0)` lies at `(y0, x0)`.
+    """
+
+    tile: int
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+
+
+class Grid(Protocol):
+    """Which tiles touch a box, and where does each land: regular or not."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the level, in pixels."""
+        ...
+
+    @property
+    def tile_shape(self) -> tuple[int, int]:
+        """Height and width of a whole tile, in pixels."""
+        ...
+
+    def touching(self, box: Box) -> Iterator[Placement]:
+        """Yield the tiles that touch the box; where tiles overlap, later ones cover earlier ones."""
+        ...
+
+    def describe(self, tile: int) -> str:
+        """Name a tile for an error message."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RegularGrid:
+    """Tiles of one size, row by row from the top left; the last row and column are clipped.
+
+    Attributes
+    ----------
+    shape
+        Height and width of the level, in pixels.
+    tile_shape
+        Height and width of a tile, in pixels.
+    """
+
+    shape: tuple[int, int]
+    tile_shape: tuple[int, int]
+
+    @property
+    def rows(self) -> int:
+        """Number of tiles along y."""
+        return -(-self.shape[0] // self.tile_shape[0])
+
+    @property
+    def columns(self) -> int:
+        """Number of tiles along x."""
+        return -(-self.shape[1] // self.tile_shape[1])
+
+    def touching(self, box: Box) -> Iterator[Placement]:
+        """Yield the tiles that touch the box, row by row."""
+        height, width = self.shape
+        tile_height, tile_width = self.tile_shape
+        y0, y1 = max(box.y0, 0), min(box.y1, height)
+        x0, x1 = max(box.x0, 0), min(box.x1, width)
+        if y0 >= y1 or x0 >= x1:
+            return
+        columns = self.columns
+        first, last = x0 // tile_width, (x1 - 1) // tile_width
+        for row in range(y0 // tile_height, (y1 - 1) // tile_height + 1):
+            top = row * tile_height
+            bottom = min(top + tile_height, height)
+            for column in range(first, last + 1):
+                left = column * tile_width
+                yield Placement(
+                    row * columns + column, top, bottom, left, min(left + tile_width, width)
+                )
+
+    def placement(self, tile: int) -> Placement:
+        """Return where one tile lands."""
+        row, column = divmod(tile, self.columns)
+        top, left = row * self.tile_shape[0], column * self.tile_shape[1]
+        return Placement(
+            tile,
+            top,
+            min(top + self.tile_shape[0], self.shape[0]),
+            left,
+            min(left + self.tile_shape[1], self.shape[1]),
+        )
+
+    def describe(self, tile: int) -> str:
+        """Name a tile by its row and column."""
+        row, column = divmod(tile, self.columns)
+        return f'row {row}, column {column}'
+
+
+def _bound(value: object, axis: str) -> int:
+    try:
+        return as_integer(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(
+            f'{axis} bound: expected an integer, found {value!r} of type {type(value).__name__}; '
+            'round it, or use at() for other scales'
+        ) from None
+
+
+def _span(key: object, size: int, axis: str) -> Span:
+    """Return the half-open span that a slice names on an axis of `size` pixels."""
+    if not isinstance(key, slice):
+        raise TypeError(
+            f'{axis} index: expected a slice, found {key!r}; write {key!r}:{key!r}+1 for one row or column'
+        )
+    if key.step is not None and _bound(key.step, axis) != 1:
+        raise ValueError(
+            f'{axis} slice: expected no step, found {key.step!r}; steps skip pixels without averaging, '
+            f'use pool({key.step!r}) for a smaller image'
+        )
+    if key.start is None and key.stop is None:
+        return 0, size
+    given = key.stop if key.start is None else key.start
+    if (key.start is None or key.stop is None) and _bound(given, axis) < 0:
+        negative = _bound(given, axis)
+        count_from_end = f'{size + negative}:' if key.stop is None else f':{size + negative}'
+        coordinate = f'{negative}:{size}' if key.stop is None else f'0:{negative}'
+        raise IndexError(
+            f'{axis} slice: a negative bound ({negative}) beside an open one means two things; write '
+            f'{count_from_end} to count from the end, or {coordinate} for coordinates outside the image'
+        )
+    start = 0 if key.start is None else _bound(key.start, axis)
+    stop = size if key.stop is None else _bound(key.stop, axis)
+    return start, max(stop, start)
+
+
+def parse_key(key: object, shape: tuple[int, int, int]) -> tuple[Box, slice | None]:
+    """Turn what stands between the brackets of `image[...]` into a box.
+
+    Parameters
+    ----------
+    key
+        Up to three slices `(y, x, channels)`, one `...` among them allowed.
+    shape
+        Of the image, `(height, width, channels)`.
+
+    Returns
+    -------
+    box, channels
+        The box in pixels, and the slice of channels or None for all of them.
+
+    Raises
+    ------
+    IndexError
+        For more than three axes, or a negative bound beside an open one.
+    TypeError
+        For anything but slices.
+    ValueError
+        For a step.
+    """
+    keys = key if isinstance(key, tuple) else (key,)
+    if (count := sum(k is Ellipsis for k in keys)) > 1:
+        raise IndexError(f'expected one ... at most, found {count}')
+    if count:
+        at = next(i for i, k in enumerate(keys) if k is Ellipsis)
+        keys = (*keys[:at], *[slice(None)] * (4 - len(keys)), *keys[at + 1 :])
+    if len(keys) > 3:
+        raise IndexError(f'expected up to 3 axes (y, x, channels), found {len(keys)}')
+    (y0, y1) = _span(keys[0], shape[0], 'y') if keys else (0, shape[0])
+    (x0, x1) = _span(keys[1], shape[1], 'x') if len(keys) > 1 else (0, shape[1])
+    channels = keys[2] if len(keys) > 2 else None
+    if channels is not None and not isinstance(channels, slice):
+        raise TypeError(f'channel index: expected a slice, found {channels!r}; images keep three axes')
+    return Box(y0, y1, x0, x1), None if channels == slice(None) else channels
+
+
+def as_box(box: BoxLike) -> Box:
+    """Check a box as users write it, `((y0, y1), (x0, x1))`.
+
+    Raises
+    ------
+    TypeError
+        If it does not have that form.
+    ValueError
+        If a stop lies before its start.
+    """
+    try:
+        (y0, y1), (x0, x1) = box
+        made = Box(as_integer(y0), as_integer(y1), as_integer(x0), as_integer(x1))
+    except (TypeError, ValueError):
+        raise TypeError(f'box: expected ((y0, y1), (x0, x1)) of integers, found {box!r}') from None
+    if made.y1 < made.y0 or made.x1 < made.x0:
+        raise ValueError(f'box: expected stops at or after their starts, found {box!r}')
+    return made
+
+
+def downsample_per_axis(full: tuple[int, int], level: tuple[int, int]) -> tuple[float, float]:
+    """Tell how many full-resolution pixels a level's pixel spans, per axis `(y, x)`.
+
+    It is the integer whose floor, ceiling or rounding explains both sizes, if there is one
+    (scanners floor: 4443 -> 2221 is 2, not 2.0005); else the ratio of each axis.  Where levels are
+    so small that several integers do, a power of two is preferred, then the nearest to the ratio.
+
+    Parameters
+    ----------
+    full, level
+        Height and width in pixels of level 0 and of the level.
+    """
+    ratios = full[0] / level[0], full[1] / level[1]
+    mean = (ratios[0] * ratios[1]) ** 0.5
+    for whole_numbers in (_floored, _ceiled, _rounded):
+        spans = [whole_numbers(f, s) for f, s in zip(full, level, strict=True)]
+        low, high = max(span[0] for span in spans), min(span[1] for span in spans)
+        if low <= high:
+            power = 2 ** round(log2(mean))
+            whole = power if low <= power <= high else min(max(round(mean), low), high)
+            return float(whole), float(whole)
+    return ratios
+
+
+def _floored(full: int, size: int) -> tuple[int, int]:
+    """Return the first and last integer `n` with `max(full // n, 1) == size`."""
+    return full // (size + 1) + 1, full // size if size > 1 else 2 * full
+
+
+def _ceiled(full: int, size: int) -> tuple[int, int]:
+    """Return the first and last integer `n` with `ceil(full / n) == size`."""
+    return -(-full // size), -(-full // (size - 1)) - 1 if size > 1 else 2 * full
+
+
+def _rounded(full: int, size: int) -> tuple[int, int]:
+    """Return the first and last integer `n` with `max(round(full / n), 1) == size`, halves either way."""
+    return -(-2 * full // (2 * size + 1)), 2 * full // (2 * size - 1) if size > 1 else 2 * full

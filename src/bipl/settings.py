@@ -1,0 +1,145 @@
+"""Settings, read from `BIPL_*` environment variables, and their scoped override.
+
+====================== ========== ==================================================================
+Variable               Default    Meaning
+====================== ========== ==================================================================
+`BIPL_DRIVERS`         (all)      Names of the drivers to use, separated by commas
+`BIPL_CACHE`           16         Slides kept open after their last user dropped them
+`BIPL_TILE_CACHE`      128MiB     Bytes of decoded tiles kept, all slides together; KiB, MiB, GiB do
+`BIPL_THREADS`         (cores)    Threads that a call may use when it is not told a number
+`BIPL_CORRUPT_TILES`   raise      `raise`, or `background` to read broken tiles as background
+====================== ========== ==================================================================
+
+The variables are read when a slide is opened, and `Settings` never changes: a slide keeps what it
+was opened under, also when it is pickled to another process.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, fields, replace
+
+_UNITS = {'': 1, 'k': 2**10, 'm': 2**20, 'g': 2**30}
+_BYTES = re.compile(r'\s*(\d+)\s*([kmg]?)(?:i?b)?\s*', re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What can be set, checked once.
+
+    Attributes
+    ----------
+    drivers
+        Names of the drivers that may be used, in no order; empty for all.
+    cache
+        Number of slides kept open after their last user dropped them.
+    tile_cache
+        Bytes of decoded tiles that are kept, for all slides of the process together.
+    threads
+        Threads that a call may use when it is not told a number; 0 for one a core.
+    corrupt_tiles
+        `raise` an error for a tile that cannot be decoded, or read it as `background`.
+    """
+
+    drivers: tuple[str, ...] = ()
+    cache: int = 16
+    tile_cache: int = 128 * 2**20
+    threads: int = 0
+    corrupt_tiles: str = 'raise'
+
+    def __post_init__(self) -> None:
+        for name in ('cache', 'tile_cache', 'threads'):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 0:
+                raise ValueError(f'setting {name}: expected a whole number from 0, found {value!r}')
+        if self.corrupt_tiles not in {'raise', 'background'}:
+            raise ValueError(
+                f"setting corrupt_tiles: expected 'raise' or 'background', found {self.corrupt_tiles!r}"
+            )
+
+
+def _variable(name: str) -> str:
+    return f'BIPL_{name.upper()}'
+
+
+def _parse(name: str, text: str) -> object:
+    """Turn the text of one variable into the value of its setting."""
+    if name == 'drivers':
+        return tuple(part.strip() for part in text.split(',') if part.strip())
+    if name == 'corrupt_tiles':
+        return text.strip()
+    match = _BYTES.fullmatch(text)
+    if match is None or (match[2] and name != 'tile_cache'):
+        raise ValueError(f'{_variable(name)}: expected a whole number, found {text!r}')
+    return int(match[1]) * _UNITS[match[2].lower()]
+
+
+_NAMES = tuple(field.name for field in fields(Settings))
+_override: ContextVar[Settings | None] = ContextVar('bipl_settings', default=None)
+_last_read: tuple[tuple[str | None, ...], Settings] = ((None,) * len(_NAMES), Settings())
+
+
+def _from_environment() -> Settings:
+    """Read the variables; parse them only if one has changed since the last time."""
+    global _last_read  # noqa: PLW0603 - a memo of one entry, replaced as a whole
+    texts = tuple(os.environ.get(_variable(name)) for name in _NAMES)
+    if texts == _last_read[0]:
+        return _last_read[1]
+    values = {name: _parse(name, text) for name, text in zip(_NAMES, texts, strict=True) if text}
+    settings = Settings(**values)  # type: ignore[arg-type]
+    _last_read = texts, settings
+    return settings
+
+
+def current() -> Settings:
+    """Return the settings in force here: the innermost override, else the environment's."""
+    return _override.get() or _from_environment()
+
+
+class Environment:
+    """`bipl.env`: the settings in force, as attributes, and their override for a while.
+
+    ::
+
+        bipl.env.tile_cache                          # 134217728
+        with bipl.env(tile_cache=2**30, threads=4):  # in this thread or task only
+            ...
+
+    An override holds for slides opened inside it, in the thread or asyncio task that made it.
+    """
+
+    def __getattr__(self, name: str) -> object:
+        if name not in _NAMES:
+            raise AttributeError(f'no setting {name!r}; there are {", ".join(_NAMES)}')
+        return getattr(current(), name)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *_NAMES]
+
+    def __repr__(self) -> str:
+        return f'<bipl.env: {current()}>'
+
+    @contextmanager
+    def __call__(self, **changes: object) -> Iterator[Settings]:
+        """Override some settings inside a `with` block.
+
+        Raises
+        ------
+        TypeError
+            For an unknown setting.
+        ValueError
+            For a value that does not fit.
+        """
+        if unknown := changes.keys() - set(_NAMES):
+            raise TypeError(f'no setting {", ".join(sorted(unknown))}; there are {", ".join(_NAMES)}')
+        settings = replace(current(), **changes)  # type: ignore[arg-type]
+        token = _override.set(settings)
+        try:
+            yield settings
+        finally:
+            _override.reset(token)
+
+
+env = Environment()

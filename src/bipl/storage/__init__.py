@@ -1,0 +1,1 @@
+"""Where bytes come from: mapped or plainly read local files, memory, file objects."""

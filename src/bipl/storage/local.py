@@ -1,0 +1,206 @@
+"""Local files, mapped into memory or read with `pread`, and binary file objects."""
+
+import io
+import mmap
+import os
+from collections.abc import Hashable
+from itertools import count
+from pathlib import Path
+from stat import S_ISDIR, S_ISREG
+from threading import Lock
+from typing import BinaryIO
+
+from bipl.errors import ClosedSlideError, CorruptSlideError, UnsupportedSlideError
+from bipl.storage.source import Access, Buffer, file_identity, refuse_empty
+
+# A page of a mapped file that the server does not deliver kills the process with SIGBUS.
+_NETWORK_FILE_SYSTEMS = frozenset(
+    ('nfs', 'nfs3', 'nfs4', 'cifs', 'smb3', 'smbfs', '9p', 'afs', 'ceph', 'glusterfs', 'lustre', 'beegfs')
+)
+_serial = count()
+
+
+class _OpenFile:
+    """A file descriptor, with what it was at opening."""
+
+    path: Path | None
+
+    def __init__(self, name: str, path: Path | None, descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        self.name = name
+        self.path = path
+        self.size = status.st_size
+        self.identity: Hashable = file_identity(status)
+        self._descriptor = descriptor
+
+    def _check_open(self) -> int:
+        descriptor = self._descriptor
+        if descriptor < 0:
+            raise ClosedSlideError(f'{self.name}: expected an open slide, found it closed; open it again')
+        return descriptor
+
+    def _shrunk(self, size: int) -> CorruptSlideError:
+        return CorruptSlideError(
+            f'{self.name}: expected {self.size} bytes as at opening, found {size}; '
+            'the file was cut or rewritten meanwhile, open it again'
+        )
+
+    def close(self) -> None:
+        """Let go of the file."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+class MappedFile(_OpenFile):
+    """A file mapped into memory; reads are views, and pages come in where they are used.
+
+    Thread-safe, survives fork.  Its size is checked before each read, since touching a map behind the
+    end of its file kills the process.
+    """
+
+    def __init__(self, name: str, path: Path | None, descriptor: int) -> None:
+        super().__init__(name, path, descriptor)
+        self._map = mmap.mmap(descriptor, self.size, access=mmap.ACCESS_READ)
+        self._view = memoryview(self._map)
+
+    def read(self, offset: int, size: int) -> Buffer:
+        """Return a view of the map."""
+        now = os.fstat(self._check_open()).st_size
+        if now < self.size:
+            raise self._shrunk(now)
+        try:
+            return self._view[offset : offset + size]
+        except ValueError:  # another thread closed it since the check
+            raise ClosedSlideError(f'{self.name}: closed while it was read') from None
+
+    def close(self) -> None:
+        """Unmap the file, at once or when the last buffer handed out is gone."""
+        super().close()
+        try:
+            self._view.release()
+            self._map.close()
+        except BufferError:  # a read in another thread still looks at it
+            pass
+
+
+class PreadFile(_OpenFile):
+    """A file read with `pread`: no shared position, so thread-safe, and it survives fork."""
+
+    def read(self, offset: int, size: int) -> Buffer:
+        """Return the bytes, read anew."""
+        descriptor = self._check_open()
+        wanted = max(min(size, self.size - offset), 0)
+        data = os.pread(descriptor, wanted, offset) if wanted else b''
+        if len(data) == wanted:
+            return data
+        parts = [data]
+        while parts[-1] and (done := sum(map(len, parts))) < wanted:
+            parts.append(os.pread(descriptor, wanted - done, offset + done))
+        if sum(map(len, parts)) < wanted:
+            raise self._shrunk(os.fstat(descriptor).st_size)
+        return b''.join(parts)
+
+
+class SeekedFile:
+    """A file object that has no descriptor, such as a member of an archive: seek and read, in turn.
+
+    Thread-safe by a lock.  Another process's use of the same object moves its position, so it does
+    not survive fork; it does not pickle.
+    """
+
+    path = None
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file: BinaryIO | None = file
+        self._lock = Lock()
+        self.name = f'<file object {getattr(file, "name", type(file).__name__)}>'
+        self.size = file.seek(0, os.SEEK_END)
+        self.identity: Hashable = ('object', next(_serial))
+        refuse_empty(self.name, self.size)
+
+    def read(self, offset: int, size: int) -> Buffer:
+        """Return the bytes, read anew."""
+        with self._lock:
+            if self._file is None:
+                raise ClosedSlideError(f'{self.name}: expected an open slide, found it closed; open it again')
+            self._file.seek(offset)
+            data = self._file.read(max(min(size, self.size - offset), 0))
+        return bytes(data)
+
+    def close(self) -> None:
+        """Forget the object; it is its owner's to close."""
+        self._file = None
+
+
+def open_file(path: Path, access: Access) -> MappedFile | PreadFile:
+    """Open a local file; see `bipl.storage.source.open_source`."""
+    if access not in {'auto', 'mmap', 'pread'}:
+        raise ValueError(f"access: expected 'auto', 'mmap' or 'pread', found {access!r}")
+    path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, 'O_BINARY', 0) | getattr(os, 'O_CLOEXEC', 0))
+    except IsADirectoryError:
+        raise _not_a_file(path, 'a directory') from None
+    return _wrap(str(path), path, descriptor, access)
+
+
+def _not_a_file(name: Path | str, what: str) -> UnsupportedSlideError:
+    return UnsupportedSlideError(f'{name}: expected a slide file, found {what}')
+
+
+def _wrap(name: str, path: Path | None, descriptor: int, access: Access) -> MappedFile | PreadFile:
+    """Make a source of an open descriptor, which is closed if that fails."""
+    try:
+        status = os.fstat(descriptor)
+        if S_ISDIR(status.st_mode):
+            raise _not_a_file(name, 'a directory')
+        if not S_ISREG(status.st_mode):
+            raise _not_a_file(name, 'a device, pipe or socket, which cannot be read at random')
+        refuse_empty(name, status.st_size)
+        if access == 'mmap' or (access == 'auto' and not _on_network(status.st_dev)):
+            return MappedFile(name, path, descriptor)
+        return PreadFile(name, path, descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+_network_devices: dict[int, bool] = {}
+
+
+def _on_network(device: int) -> bool:
+    """Whether a device is a network file system, as far as the system tells (Linux does)."""
+    if device not in _network_devices:
+        _network_devices[device] = _file_system(device) in _NETWORK_FILE_SYSTEMS
+    return _network_devices[device]
+
+
+def _file_system(device: int) -> str:
+    """Return the name of a device's file system, from /proc/self/mountinfo; empty if unknown."""
+    wanted = f'{os.major(device)}:{os.minor(device)}' if hasattr(os, 'major') else ''
+    try:
+        lines = Path('/proc/self/mountinfo').read_text(encoding='utf-8', errors='replace').splitlines()
+    except OSError:
+        return ''
+    for line in lines:
+        mount, _, kind = line.partition(' - ')
+        if mount.split()[2:3] == [wanted]:
+            name = kind.split()[0]
+            return 'nfs' if name == 'fuse.sshfs' else name
+    return ''
+
+
+def open_file_object(file: BinaryIO) -> PreadFile | SeekedFile:
+    """Read a binary file object, through a descriptor of its own where it is a plain file."""
+    if isinstance(file.read(0), str):
+        raise TypeError("file object: expected one opened in binary mode ('rb'), found one in text mode")
+    # Others may have a descriptor too, but of something else: gzip's is that of the compressed file.
+    plain = getattr(file, 'file', file)
+    if not isinstance(getattr(plain, 'raw', plain), io.FileIO):
+        return SeekedFile(file)
+    file.flush()
+    descriptor = os.dup(file.fileno())
+    opened = _wrap(f'<file object {getattr(file, "name", descriptor)}>', None, descriptor, 'pread')
+    assert isinstance(opened, PreadFile)  # noqa: S101
+    return opened

@@ -1,0 +1,91 @@
+"""ByteSource, what every format reads through, and the choice of one."""
+
+import io
+import os
+from collections.abc import Hashable
+from pathlib import Path
+from typing import BinaryIO, Literal, Protocol, TypeAlias
+
+from bipl.errors import UnsupportedSlideError
+
+Buffer: TypeAlias = bytes | memoryview
+Sourceable: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
+Access: TypeAlias = Literal['auto', 'mmap', 'pread']
+
+
+class ByteSource(Protocol):
+    """Random access to the bytes of one immutable file, from any thread.
+
+    Attributes
+    ----------
+    name
+        For people: the path, or what stands for one.
+    size
+        In bytes, as it was at opening.
+    identity
+        Equal for two sources only if they hold the same bytes: device, inode, size and mtime of a
+        file; unique for what has no such thing.
+    path
+        On the local file system, for drivers that need one; None otherwise.
+    """
+
+    name: str
+    size: int
+    identity: Hashable
+    path: Path | None
+
+    def read(self, offset: int, size: int) -> Buffer:
+        """Return `size` bytes from `offset` on.
+
+        Fewer come back only where the file ends; reading past its end gives what there is.
+        Raises CorruptSlideError where the file has shrunk since it was opened.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the file.  Buffers handed out stay valid; later reads raise ClosedSlideError."""
+        ...
+
+
+def file_identity(status: os.stat_result) -> Hashable:
+    """Return what tells one state of one local file from any other."""
+    return 'file', status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def open_source(source: Sourceable, *, access: Access = 'auto') -> ByteSource:
+    """Open a path, bytes or a binary file object for reading.
+
+    Parameters
+    ----------
+    access
+        For local files: `mmap`, `pread`, or `auto`, which maps unless the file lies on a network file
+        system, where a map that loses its server kills the process.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the path does not exist.
+    UnsupportedSlideError
+        If it is a directory or empty.
+    TypeError
+        For anything else than a path, bytes or a binary file object.
+    """
+    from bipl.storage import local, memory
+
+    if isinstance(source, str | os.PathLike):
+        return local.open_file(Path(source), access)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return memory.MemorySource(source)
+    if isinstance(source, io.BytesIO):
+        return memory.MemorySource(source.getbuffer())
+    if not hasattr(source, 'read') or not hasattr(source, 'seek'):
+        raise TypeError(
+            f'source: expected a path, bytes or a seekable binary file object, found {type(source).__name__}'
+        )
+    return local.open_file_object(source)
+
+
+def refuse_empty(name: str, size: int) -> None:
+    """Raise UnsupportedSlideError for a file of no bytes."""
+    if size == 0:
+        raise UnsupportedSlideError(f'{name}: expected a slide, found an empty file of 0 bytes')

@@ -1,0 +1,184 @@
+"""Image file directories (IFDs): their entries, and the values these lead to."""
+
+import struct
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from bipl.errors import CorruptSlideError
+from bipl.storage.source import Buffer, ByteSource
+from bipl.tiff.header import Layout
+from bipl.tiff.tags import Tag, tag_name
+
+Number: TypeAlias = int | float
+
+# Field types (TIFF 6.0, section 2; BigTIFF: 16 to 18): `struct` code of one value.
+FIELD_CODES = {
+    1: 'B', 2: 's', 3: 'H', 4: 'I', 5: 'II', 6: 'b', 7: 's', 8: 'h', 9: 'i', 10: 'ii', 11: 'f', 12: 'd',
+    13: 'I', 16: 'Q', 17: 'q', 18: 'Q',
+}  # fmt: skip
+FIELD_SIZES = {kind: struct.calcsize('<' + code) for kind, code in FIELD_CODES.items()}
+_RATIONALS = frozenset((5, 10))
+_TEXTS = frozenset((1, 2, 6, 7))
+_INTEGERS = frozenset((1, 3, 4, 6, 8, 9, 13, 16, 17, 18))
+
+
+class Entry(NamedTuple):
+    """One entry as stored: field type, number of values, and 4 (BigTIFF: 8) bytes of value or offset."""
+
+    kind: int
+    count: int
+    inline: bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Directory:
+    """One directory.  Values are read when asked for, and bounded by the file before they are.
+
+    Attributes
+    ----------
+    source
+        The file.
+    layout
+        Its byte order and kind.
+    name
+        `IFD 3`, or `IFD 3, SubIFD 0`.
+    index
+        Place in the chain; of a SubIFD, that of its parent.
+    offset
+        Where it lies in the file.
+    entries
+        By tag.  Of a tag that occurs twice the first holds, as libtiff has it.
+    """
+
+    source: ByteSource
+    layout: Layout
+    name: str
+    index: int
+    offset: int
+    entries: dict[int, Entry]
+
+    def __contains__(self, tag: int) -> bool:
+        return tag in self.entries
+
+    def corrupt(self, message: str) -> CorruptSlideError:
+        """Return an error that names the file and this directory."""
+        return CorruptSlideError(f'{self.source.name}: {self.name}: {message}')
+
+    def count(self, tag: Tag) -> int:
+        """Return the number of values of a field, 0 if there is no such field."""
+        entry = self.entries.get(tag)
+        return entry.count if entry else 0
+
+    def locate(self, tag: Tag) -> tuple[int, int] | None:
+        """Return where a field's values lie, `(offset, size_bytes)`; None if inside the entry.
+
+        Raises
+        ------
+        CorruptSlideError
+            If the type is unknown or the values reach beyond the file.
+        """
+        entry = self.entries[tag]
+        size = FIELD_SIZES.get(entry.kind)
+        if size is None:
+            raise self.corrupt(f'{tag_name(tag)}: expected a field type of TIFF 6.0, found {entry.kind}')
+        size *= entry.count
+        if size <= len(entry.inline):
+            return None
+        (offset,) = self.layout.offset.unpack(entry.inline)
+        if offset + size > self.source.size:
+            raise self.corrupt(
+                f'{tag_name(tag)}: expected {entry.count} values ({size} bytes) at offset {offset}, '
+                f'found the end of the file at {self.source.size}'
+            )
+        return offset, size
+
+    def raw(self, tag: Tag) -> Buffer:
+        """Return the bytes of a field's values."""
+        entry = self.entries[tag]
+        place = self.locate(tag)
+        if place is None:
+            return entry.inline[: FIELD_SIZES[entry.kind] * entry.count]
+        data = self.source.read(*place)
+        if len(data) < place[1]:
+            raise self.corrupt(f'{tag_name(tag)}: expected {place[1]} bytes, found {len(data)}')
+        return data
+
+    def numbers(self, tag: Tag, default: tuple[Number, ...] = ()) -> tuple[Number, ...]:
+        """Return a field's values as numbers; a rational with denominator 0 is NaN.
+
+        Raises
+        ------
+        CorruptSlideError
+            If the field holds text, or its values reach beyond the file.
+        """
+        entry = self.entries.get(tag)
+        if entry is None or not entry.count:
+            return default
+        if entry.kind == 2:
+            raise self.corrupt(f'{tag_name(tag)}: expected numbers, found text (field type 2)')
+        data = self.raw(tag)
+        code = 'B' if entry.kind == 7 else FIELD_CODES[entry.kind]
+        if entry.kind in _RATIONALS:
+            values = struct.unpack(f'{self.layout.byteorder}{entry.count * 2}{code[0]}', data)
+            pairs = zip(values[::2], values[1::2], strict=True)
+            return tuple(above / below if below else float('nan') for above, below in pairs)
+        return struct.unpack(f'{self.layout.byteorder}{entry.count}{code}', data)
+
+    def integers(self, tag: Tag, default: tuple[int, ...] = ()) -> tuple[int, ...]:
+        """Return a field's values as integers; real numbers are refused unless they are whole."""
+        values = self.numbers(tag, default)
+        if any(value != value or value % 1 for value in values):
+            raise self.corrupt(f'{tag_name(tag)}: expected whole numbers, found {values[:8]}')
+        return tuple(map(int, values))
+
+    def integer(self, tag: Tag, default: int | None = None) -> int:
+        """Return the first value of a field.
+
+        Raises
+        ------
+        CorruptSlideError
+            If there is none and no default.
+        """
+        entry = self.entries.get(tag)
+        if entry is not None and entry.count == 1 and entry.kind in {3, 4}:  # nearly all of them
+            return int.from_bytes(
+                entry.inline[: 2 if entry.kind == 3 else 4],
+                'little' if self.layout.byteorder == '<' else 'big',
+            )
+        values = self.integers(tag)
+        if values:
+            return values[0]
+        if default is None:
+            raise self.corrupt(f'{tag_name(tag)}: a required field, expected a number, found none')
+        return default
+
+    def text(self, tag: Tag) -> str | None:
+        """Return a text field up to its first NUL, None if there is none.
+
+        The standard says 7-bit ASCII; scanners write UTF-8 and, before that, their local encoding,
+        of which Latin-1 loses no byte.
+        """
+        data = self.bytes(tag)
+        if data is None:
+            return None
+        data = data.split(b'\0', 1)[0]
+        try:
+            return data.decode('utf-8')
+        except UnicodeDecodeError:
+            return data.decode('latin-1')
+
+    def bytes(self, tag: Tag) -> bytes | None:
+        """Return the bytes of a field of texts or bytes, None if there is none."""
+        entry = self.entries.get(tag)
+        if entry is None:
+            return None
+        if entry.kind not in _TEXTS:
+            raise self.corrupt(
+                f'{tag_name(tag)}: expected text or bytes (field type 1, 2, 6 or 7), found {entry.kind}'
+            )
+        return bytes(self.raw(tag))
+
+    @property
+    def is_tiled(self) -> bool:
+        """Whether the image is stored in tiles, not strips."""
+        return Tag.TileWidth in self.entries or Tag.TileOffsets in self.entries

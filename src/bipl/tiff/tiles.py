@@ -1,0 +1,249 @@
+"""The tiles of one directory: index in, decoded and upright pixels out."""
+
+from collections.abc import Hashable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from bipl.codecs import colour
+from bipl.codecs.registry import DECODERS, IS_JPEG
+from bipl.codecs.segment import Array, Buffer, SegmentFormat, fit
+from bipl.errors import CorruptTileError, MissingDependencyError
+from bipl.geometry import Placement, RegularGrid
+from bipl.tiff.directory import Directory
+from bipl.tiff.image import StoredImage, read_image, table_tags
+from bipl.tiff.segments import SegmentTable
+from bipl.tiff.tags import Photometric, Tag, compression_name
+
+# A blank fax page shrinks 200,000-fold; beyond these sizes a promise of many pixels in few bytes is
+# taken for a broken directory.
+_SURELY_DECODED_BYTES = 2**28
+_MOST_EXPANSION = 20_000
+
+
+class TiffTiles:
+    """A `TileSource` over the tiles or strips of one directory.
+
+    Thread-safe; nothing but the file is read at construction, and no tile or table of tiles.
+
+    Attributes
+    ----------
+    name
+        For messages: the file and the directory.
+    key
+        Begins every cache key of its tiles.
+    grid, dtype, channels
+        Of what `decode` returns.
+
+    Raises
+    ------
+    CorruptSlideError, UnsupportedSlideError
+        If the directory is broken, or its image of a kind that bipl does not decode.
+    """
+
+    def __init__(self, directory: Directory) -> None:
+        self.directory = directory
+        self.image: StoredImage = read_image(directory)
+        self.grid: RegularGrid = self.image.grid
+        self.name = f'{directory.source.name}: {directory.name}'
+        self.key: Hashable = (directory.source.identity, 'tiff', directory.offset)
+        self._planes = self.image.samples if self.image.is_separate else 1
+        self._plane_samples = 1 if self.image.is_separate else self.image.samples
+        self._decode = DECODERS[self.image.compression]
+        offsets, counts = table_tags(directory, is_tiled=self.image.is_tiled)
+        self._offsets = SegmentTable(directory, offsets)
+        self._counts = SegmentTable(directory, counts) if directory.count(counts) else None
+        if self.image.is_palette and not directory.count(Tag.ColorMap):
+            raise directory.corrupt('ColorMap: a required field of a palette image, found none')
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of decoded tiles."""
+        if self.image.is_palette:
+            return np.dtype(np.uint16 if self.image.bits > 8 else np.uint8)
+        return self.image.stored_dtype
+
+    @property
+    def channels(self) -> int:
+        """Of decoded tiles: palette and CMYK count as RGB."""
+        if self.image.is_palette:
+            return 2 + self.image.samples
+        return self.image.samples - self.image.is_cmyk
+
+    def decode(self, tile: int) -> Array | None:
+        """Decode one tile.
+
+        Returns
+        -------
+        array
+            (h, w, channels), at least what the grid places inside the image; None if the file has no
+            such tile (a byte count of 0).
+
+        Raises
+        ------
+        CorruptTileError
+            If it lies beyond the file or does not decode.  Other tiles are not affected.
+        """
+        placement = self.grid.placement(tile)
+        stride = self.grid.rows * self.grid.columns
+        planes = [self._decode_segment(tile + i * stride, placement) for i in range(self._planes)]
+        if len(planes) == 1:
+            stored = planes[0]
+            if stored is None:
+                return None
+        else:
+            there = [plane for plane in planes if plane is not None]
+            if not there:
+                return None
+            blank = np.zeros_like(there[0])
+            stored = np.concatenate([blank if plane is None else plane for plane in planes], axis=2)
+        if self._is_plain:
+            return stored
+        try:
+            return self._upright(stored)
+        except ValueError as error:
+            raise self._corrupt(placement, 0, 0, error) from error
+
+    def locate(self, segment: int) -> tuple[int, int]:
+        """Return the offset and size of a segment in the file, size 0 for an absent one."""
+        offset = self._offsets[segment]
+        return offset, self._size(segment, offset)
+
+    def _size(self, segment: int, offset: int) -> int:
+        """Return a segment's byte count; where there is no table of them, what the file has room for."""
+        if self._counts is not None:
+            return self._counts[segment]
+        if not offset:
+            return 0
+        if self.image.compression == 1:
+            height = min(self.image.tile_height, self.image.height)
+            return height * -(-self.image.tile_width * self._plane_samples * self.image.bits // 8)
+        behind = (self._offsets[i] for i in range(self._offsets.count))
+        return min((o for o in behind if o > offset), default=self.directory.source.size) - offset
+
+    def _decode_segment(self, segment: int, placement: Placement) -> Array | None:
+        """Decode the samples of one plane of a tile."""
+        offset, size = self.locate(segment)
+        if size == 0:
+            return None
+        data = self.directory.source.read(offset, size)
+        needed = (placement.y1 - placement.y0, placement.x1 - placement.x0)
+        # The last strip holds the rows that are left; a tile is always whole.
+        shape = (self.image.tile_height if self.image.is_tiled else needed[0], self.image.tile_width)
+        if len(data) < size and self.image.compression != 1:
+            message = f'expected {size} bytes, found {len(data)}: the file is cut off'
+            raise self._corrupt(placement, offset, size, message)
+        self._check_promise(placement, offset, size, shape)
+        try:
+            array = fit(
+                self._decode(data, self._format, shape), shape, self._plane_samples, needed
+            )
+        except ImportError as error:
+            raise MissingDependencyError(
+                f'{self.name}: {compression_name(self.image.compression)} needs a build of imagecodecs that '
+                f'has it ({error}); pip install --upgrade imagecodecs'
+            ) from error
+        except Exception as error:  # noqa: BLE001 - codecs raise exceptions of any type
+            raise self._corrupt(placement, offset, size, error) from error
+        return self._own(array, data)
+
+    def _own(self, array: Array, data: Buffer) -> Array:
+        """Return samples of the right type that do not live in the file's map."""
+        if array.dtype != self.image.stored_dtype:
+            array = array.astype(self.image.stored_dtype)
+        elif self.image.compression == 1 and np.may_share_memory(array, np.frombuffer(data, np.uint8)):
+            array = array.copy()
+        return array
+
+    def _check_promise(self, placement: Placement, offset: int, size: int, shape: tuple[int, int]) -> None:
+        decoded = shape[0] * shape[1] * self._plane_samples * self.image.stored_dtype.itemsize
+        if decoded > max(_SURELY_DECODED_BYTES, size * _MOST_EXPANSION):
+            message = f'expected pixels in proportion, found {decoded} bytes promised out of {size}'
+            raise self._corrupt(placement, offset, size, message)
+
+    def _corrupt(
+        self, placement: Placement, offset: int, size: int, error: Exception | str
+    ) -> CorruptTileError:
+        what = error if isinstance(error, str) else f'{type(error).__name__}: {error}'
+        kind = 'tile' if self.image.is_tiled else 'strip'
+        return CorruptTileError(
+            f'{self.name}: {kind} {self.grid.describe(placement.tile)} at offset {offset}, {size} bytes of '
+            f'{compression_name(self.image.compression)}: {what}'
+        )
+
+    @cached_property
+    def _format(self) -> SegmentFormat:
+        """How segments are stored, read from the directory when the first one is decoded."""
+        directory, image = self.directory, self.image
+        is_jpeg = image.compression in IS_JPEG
+        lerc = directory.integers(Tag.LercParameters) if image.compression == 34887 else ()
+        one_plane = self._planes == 1
+        return SegmentFormat(
+            samples=self._plane_samples,
+            bits=image.bits,
+            dtype=image.stored_dtype,
+            byteorder=directory.layout.byteorder,
+            predictor=image.predictor,
+            reversed_bits=directory.integer(Tag.FillOrder, 1) == 2,
+            is_rgb=one_plane and image.photometric == Photometric.RGB,
+            is_ycbcr=one_plane and image.photometric == Photometric.YCBCR,
+            jpeg_tables=directory.bytes(Tag.JPEGTables) if is_jpeg and Tag.JPEGTables in directory else None,
+            t4_options=directory.integer(Tag.T4Options, 0) if image.compression == 3 else 0,
+            lerc_compression=lerc[1] if len(lerc) > 1 else 0,
+            is_complex_integer=image.is_complex_integer,
+        )
+
+    @cached_property
+    def _is_plain(self) -> bool:
+        """Whether decoded samples are what is shown."""
+        image = self.image
+        return not (
+            image.is_palette
+            or image.is_cmyk
+            or self._is_stored_ycbcr
+            or image.photometric == Photometric.WHITE_IS_ZERO
+        )
+
+    @cached_property
+    def _is_stored_ycbcr(self) -> bool:
+        """Whether samples come out of the decoder as YCbCr: image formats have made them RGB."""
+        image = self.image
+        return (
+            image.photometric == Photometric.YCBCR
+            and image.samples >= 3
+            and image.stored_dtype.kind == 'u'
+            and image.compression in _GENERAL_COMPRESSIONS
+        )
+
+    def _upright(self, stored: Array) -> Array:
+        """Turn stored samples into grey the right way round, or RGB."""
+        image = self.image
+        if image.is_palette:
+            return colour.palette_to_rgb(stored, self._palette)
+        if image.is_cmyk:
+            return colour.cmyk_to_rgb(stored)
+        if self._is_stored_ycbcr:
+            return colour.ycbcr_to_rgb(stored, *self._ycbcr)
+        return colour.upright_grey(stored, image.bits)
+
+    @cached_property
+    def _palette(self) -> Array:
+        """The ColorMap as (n, 3): uint8, or uint16 for indices of more than 8 bits."""
+        values = self.directory.integers(Tag.ColorMap)
+        colours = np.array(values[: len(values) // 3 * 3], np.uint16).reshape(3, -1).T
+        if self.image.bits > 8:
+            return colours
+        # TIFF 6.0 wants 16 bits a colour; some writers store 8, as libtiff has found too.
+        return (colours >> 8 if colours.max(initial=0) > 255 else colours).astype(np.uint8)
+
+    @cached_property
+    def _ycbcr(self) -> tuple[tuple[float, float, float], tuple[float, ...] | None]:
+        luma = self.directory.numbers(Tag.YCbCrCoefficients)
+        reference = self.directory.numbers(Tag.ReferenceBlackWhite)
+        coefficients = (luma[0], luma[1], luma[2]) if len(luma) == 3 and all(luma) else (0.299, 0.587, 0.114)
+        return coefficients, reference if len(reference) == 6 else None
+
+
+# Compressors that know nothing of colours: what they give back is what the directory describes.
+_GENERAL_COMPRESSIONS = frozenset((1, 5, 8, 32773, 32946, 34925, 34926, 50000, 50013))
