@@ -146,7 +146,10 @@ def _owned(tile: Tile) -> Tile:
     root: object = tile
     while isinstance(root, np.ndarray) and root.base is not None:
         root = root.base
-    if isinstance(root, np.ndarray | bytes) and memoryview(root).nbytes <= tile.nbytes:
+    size_bytes = (
+        root.nbytes if isinstance(root, np.ndarray) else len(root) if isinstance(root, bytes) else None
+    )
+    if size_bytes is not None and size_bytes <= tile.nbytes:
         return tile
     copy = tile.copy()
     copy.flags.writeable = False

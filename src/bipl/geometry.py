@@ -83,6 +83,10 @@ class Grid(Protocol):
         """Yield the tiles that touch the box; where tiles overlap, later ones cover earlier ones."""
         ...
 
+    def placement(self, tile: int) -> Placement:
+        """Return where one tile lands."""
+        ...
+
     def describe(self, tile: int) -> str:
         """Name a tile for an error message."""
         ...
@@ -128,9 +132,7 @@ class RegularGrid:
             bottom = min(top + tile_height, height)
             for column in range(first, last + 1):
                 left = column * tile_width
-                yield Placement(
-                    row * columns + column, top, bottom, left, min(left + tile_width, width)
-                )
+                yield Placement(row * columns + column, top, bottom, left, min(left + tile_width, width))
 
     def placement(self, tile: int) -> Placement:
         """Return where one tile lands."""
@@ -284,3 +286,13 @@ def _ceiled(full: int, size: int) -> tuple[int, int]:
 def _rounded(full: int, size: int) -> tuple[int, int]:
     """Return the first and last integer `n` with `max(round(full / n), 1) == size`, halves either way."""
     return -(-2 * full // (2 * size + 1)), 2 * full // (2 * size - 1) if size > 1 else 2 * full
+
+
+def has_same_aspect(full: tuple[int, int], level: tuple[int, int]) -> bool:
+    """Whether a smaller picture can be the larger one, shrunk, its sides rounded to whole pixels."""
+    if level[0] > full[0] or level[1] > full[1]:
+        return False
+    if len(set(downsample_per_axis(full, level))) == 1:
+        return True
+    mean = (full[0] * full[1] / (level[0] * level[1])) ** 0.5
+    return all(abs(f / mean - s) <= max(1.0, 0.01 * s) for f, s in zip(full, level, strict=True))

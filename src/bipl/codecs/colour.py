@@ -13,20 +13,19 @@ Array = npt.NDArray[Any]
 
 
 def upright_grey(array: Array, bits: int) -> Array:
-    """Turn inverted grey (0 is white) the right way round.
+    """Turn inverted grey (0 is white) the right way round; a second channel, alpha, stays.
 
     Parameters
     ----------
     bits
         A sample; the largest of that many bits becomes 0.  Real numbers have no largest: they stay.
     """
-    if array.dtype.kind == 'b':
-        return ~array
+    grey = array[:, :, :1]
     if array.dtype.kind == 'u':
-        return array.dtype.type(2**bits - 1) - array
-    if array.dtype.kind == 'i':
-        return ~array
-    return array
+        grey = array.dtype.type(2**bits - 1) - grey
+    elif array.dtype.kind in 'bi':
+        grey = ~grey
+    return grey if array.shape[2] == 1 else np.concatenate([grey, array[:, :, 1:]], axis=2)
 
 
 def palette_to_rgb(indices: Array, colours: Array) -> Array:
@@ -59,10 +58,10 @@ def cmyk_to_rgb(array: Array) -> Array:
     This is the naive conversion of Pillow and libtiff; a colour-managed one needs the ICC profile.
     """
     top = np.iinfo(array.dtype).max
-    wide = np.uint32 if array.dtype.itemsize < 4 else np.float64
-    light = (top - array[:, :, :4]).astype(wide)
-    product = light[:, :, :3] * light[:, :, 3:4]
-    rgb = (product + top // 2) // top if wide is np.uint32 else np.rint(product / top)
+    wide: type[np.generic] = np.uint32 if array.dtype.itemsize < 4 else np.float64
+    light: Array = (top - array[:, :, :4]).astype(wide)
+    product: Array = light[:, :, :3] * light[:, :, 3:4]
+    rgb: Array = (product + top // 2) // top if wide is np.uint32 else np.rint(product / top)
     if array.shape[2] == 4:
         return rgb.astype(array.dtype)
     return np.concatenate([rgb.astype(array.dtype), array[:, :, 4:]], axis=2)

@@ -65,8 +65,8 @@ def read_head(data: Buffer) -> StreamHead:
         if marker == _SOS:
             break
         if marker == _APP0:
-            is_jfif = is_jfif or body[:5] == b'JFIF\0'
-        elif marker == _APP14 and len(body) >= 12 and body[:5] == b'Adobe':
+            is_jfif = is_jfif or bytes(body[:5]) == b'JFIF\0'
+        elif marker == _APP14 and len(body) >= 12 and bytes(body[:5]) == b'Adobe':
             adobe = body[11]
         elif marker in _FRAMES:
             frame = marker, body
@@ -90,26 +90,21 @@ def input_colours(head: StreamHead, form: SegmentFormat) -> str | None:
 
 def decode(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
     """Decode a JPEG stream to grey, RGB, or its own samples where it is neither."""
-    if form.jpeg_header is None:
-        head = read_head(data)
-        three = len(head.components) == 3 and (form.is_rgb or form.is_ycbcr)
-        colours, target = input_colours(head, form), 'RGB' if three else None
-        if head.bits == 8 and head.frame not in _LOSSLESS:
-            if form.samples == 1:
-                target = 'GRAYSCALE'
-            array: Array = imagecodecs.jpeg8_decode(
-                data, tables=form.jpeg_tables, colorspace=colours, outcolorspace=target
-            )
-            return array
-    else:
-        colours, target = None, 'RGB' if form.is_ycbcr else None
-    array = imagecodecs.jpeg_decode(
+    head = read_head(data)
+    colours = input_colours(head, form)
+    target = 'RGB' if len(head.components) == 3 and (form.is_rgb or form.is_ycbcr) else None
+    if head.bits == 8 and head.frame not in _LOSSLESS:
+        return imagecodecs.jpeg8_decode(
+            data,
+            tables=form.jpeg_tables,
+            colorspace=colours,
+            outcolorspace='GRAYSCALE' if form.samples == 1 else target,
+        )
+    return imagecodecs.jpeg_decode(
         data,
         tables=form.jpeg_tables,
-        header=form.jpeg_header,
         colorspace=colours,
         outcolorspace=target,
         bitspersample=form.bits,
         shape=shape,
     )
-    return array

@@ -56,7 +56,7 @@ def _unpack(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
         return np.asarray(imagecodecs.float24_decode(data, byteorder=form.byteorder))
     if form.bits == 8 * form.dtype.itemsize and form.bits > 1:
         raw_order = form.predictor in _FLOATING
-        dtype = form.dtype if raw_order else form.dtype.newbyteorder(form.byteorder)
+        dtype = form.dtype if raw_order else np.dtype(form.byteorder + form.dtype.str[1:])
         return np.frombuffer(_whole(data, dtype.itemsize), dtype).astype(form.dtype, copy=False)
     # imagecodecs takes the byte order of packed integers as given: highest bit first.
     return np.asarray(

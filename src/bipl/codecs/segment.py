@@ -31,9 +31,8 @@ class SegmentFormat:
         Whether bytes are stored lowest bit first (FillOrder 2).
     is_rgb, is_ycbcr
         What PhotometricInterpretation says of three samples.
-    jpeg_tables, jpeg_header
-        Quantization and Huffman tables that JPEG streams leave out (TIFF Technical Note 2), and the
-        start of a stream that is cut in strips (old JPEG).
+    jpeg_tables
+        Quantization and Huffman tables that JPEG streams leave out (TIFF Technical Note 2).
     t4_options
         Of CCITT fax 3.
     lerc_compression
@@ -51,7 +50,6 @@ class SegmentFormat:
     is_rgb: bool = False
     is_ycbcr: bool = False
     jpeg_tables: bytes | None = None
-    jpeg_header: bytes | None = None
     t4_options: int = 0
     lerc_compression: int = 0
     is_complex_integer: bool = False
@@ -88,7 +86,9 @@ def fit(array: Array, shape: tuple[int, int], samples: int, needed: tuple[int, i
     if array.ndim != 3 or array.shape[2] != samples:
         raise ValueError(f'expected {samples} samples a pixel, found an array of shape {array.shape}')
     if array.shape[0] < needed[0] or array.shape[1] < needed[1]:
-        raise ValueError(f'expected {needed[0]} x {needed[1]} pixels, found {array.shape[0]} x {array.shape[1]}')
+        raise ValueError(
+            f'expected {needed[0]} x {needed[1]} pixels, found {array.shape[0]} x {array.shape[1]}'
+        )
     return array[: shape[0], : shape[1]]
 
 

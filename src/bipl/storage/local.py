@@ -109,7 +109,7 @@ class SeekedFile:
     not survive fork; it does not pickle.
     """
 
-    path = None
+    path: Path | None = None
 
     def __init__(self, file: BinaryIO) -> None:
         self._file: BinaryIO | None = file

@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable
 from itertools import count
+from pathlib import Path
 
 from bipl.errors import ClosedSlideError
 from bipl.storage.source import Buffer, refuse_empty
@@ -15,7 +16,7 @@ class MemorySource:
     Thread-safe, survives fork.  Pickling a slide on it pickles its bytes.
     """
 
-    path = None
+    path: Path | None = None
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
         self._data: memoryview | None = memoryview(data).cast('B')

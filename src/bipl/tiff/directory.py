@@ -26,7 +26,7 @@ class Entry(NamedTuple):
     """One entry as stored: field type, number of values, and 4 (BigTIFF: 8) bytes of value or offset."""
 
     kind: int
-    count: int
+    length: int
     inline: bytes
 
 
@@ -67,7 +67,7 @@ class Directory:
     def count(self, tag: Tag) -> int:
         """Return the number of values of a field, 0 if there is no such field."""
         entry = self.entries.get(tag)
-        return entry.count if entry else 0
+        return entry.length if entry else 0
 
     def locate(self, tag: Tag) -> tuple[int, int] | None:
         """Return where a field's values lie, `(offset, size_bytes)`; None if inside the entry.
@@ -81,13 +81,13 @@ class Directory:
         size = FIELD_SIZES.get(entry.kind)
         if size is None:
             raise self.corrupt(f'{tag_name(tag)}: expected a field type of TIFF 6.0, found {entry.kind}')
-        size *= entry.count
+        size *= entry.length
         if size <= len(entry.inline):
             return None
         (offset,) = self.layout.offset.unpack(entry.inline)
         if offset + size > self.source.size:
             raise self.corrupt(
-                f'{tag_name(tag)}: expected {entry.count} values ({size} bytes) at offset {offset}, '
+                f'{tag_name(tag)}: expected {entry.length} values ({size} bytes) at offset {offset}, '
                 f'found the end of the file at {self.source.size}'
             )
         return offset, size
@@ -97,7 +97,7 @@ class Directory:
         entry = self.entries[tag]
         place = self.locate(tag)
         if place is None:
-            return entry.inline[: FIELD_SIZES[entry.kind] * entry.count]
+            return entry.inline[: FIELD_SIZES[entry.kind] * entry.length]
         data = self.source.read(*place)
         if len(data) < place[1]:
             raise self.corrupt(f'{tag_name(tag)}: expected {place[1]} bytes, found {len(data)}')
@@ -112,22 +112,22 @@ class Directory:
             If the field holds text, or its values reach beyond the file.
         """
         entry = self.entries.get(tag)
-        if entry is None or not entry.count:
+        if entry is None or not entry.length:
             return default
         if entry.kind == 2:
             raise self.corrupt(f'{tag_name(tag)}: expected numbers, found text (field type 2)')
         data = self.raw(tag)
         code = 'B' if entry.kind == 7 else FIELD_CODES[entry.kind]
         if entry.kind in _RATIONALS:
-            values = struct.unpack(f'{self.layout.byteorder}{entry.count * 2}{code[0]}', data)
+            values = struct.unpack(f'{self.layout.byteorder}{entry.length * 2}{code[0]}', data)
             pairs = zip(values[::2], values[1::2], strict=True)
             return tuple(above / below if below else float('nan') for above, below in pairs)
-        return struct.unpack(f'{self.layout.byteorder}{entry.count}{code}', data)
+        return struct.unpack(f'{self.layout.byteorder}{entry.length}{code}', data)
 
     def integers(self, tag: Tag, default: tuple[int, ...] = ()) -> tuple[int, ...]:
         """Return a field's values as integers; real numbers are refused unless they are whole."""
         values = self.numbers(tag, default)
-        if any(value != value or value % 1 for value in values):
+        if not all(float(value).is_integer() for value in values):
             raise self.corrupt(f'{tag_name(tag)}: expected whole numbers, found {values[:8]}')
         return tuple(map(int, values))
 
@@ -140,7 +140,7 @@ class Directory:
             If there is none and no default.
         """
         entry = self.entries.get(tag)
-        if entry is not None and entry.count == 1 and entry.kind in {3, 4}:  # nearly all of them
+        if entry is not None and entry.length == 1 and entry.kind in {3, 4}:  # nearly all of them
             return int.from_bytes(
                 entry.inline[: 2 if entry.kind == 3 else 4],
                 'little' if self.layout.byteorder == '<' else 'big',

@@ -82,6 +82,11 @@ class StoredImage:
         return self.photometric == Photometric.PALETTE
 
     @property
+    def is_inverted(self) -> bool:
+        """Whether the samples are grey, alpha aside, and 0 is white."""
+        return self.photometric == Photometric.WHITE_IS_ZERO and self.samples <= 2
+
+    @property
     def is_cmyk(self) -> bool:
         """Whether the colours are four inks."""
         return self.photometric == Photometric.SEPARATED and self.samples >= 4
@@ -103,7 +108,7 @@ def read_image(directory: Directory) -> StoredImage:
         raise _unsupported(directory, 'ImageDepth: expected 1, found a volume')
     is_tiled = directory.is_tiled
     tile_height, tile_width = _tile_shape(directory, height, width, is_tiled=is_tiled)
-    samples = directory.integer(Tag.SamplesPerPixel, 1)
+    samples = directory.integer(Tag.SamplesPerPixel, _likely_samples(directory))
     bits, dtype, is_complex_integer = _sample_type(directory, samples)
     photometric = _photometric(directory, samples)
     image = StoredImage(
@@ -113,7 +118,7 @@ def read_image(directory: Directory) -> StoredImage:
         tile_width=tile_width,
         is_tiled=is_tiled,
         samples=samples,
-        extra_samples=_extra_samples(directory, samples, photometric),
+        extra_samples=_extra_samples(samples, photometric),
         is_separate=samples > 1 and directory.integer(Tag.PlanarConfiguration, 1) == 2,
         bits=bits,
         stored_dtype=dtype,
@@ -172,14 +177,25 @@ def _sample_type(directory: Directory, samples: int) -> tuple[int, np.dtype[Any]
     kind = _KINDS.get(sample_format, 'u')
     if bits == 1 and kind in 'ui':
         return bits, np.dtype(bool), False
-    stored = 2 * bits if sample_format == 5 and bits == 32 else bits
+    stored = 2 * bits if sample_format == 5 else bits
     fitting = [width for width in _WIDTHS[kind] if (width >= stored if kind == 'u' else width == stored)]
-    if not 0 < bits or not fitting:
-        raise directory.corrupt(
-            f'BitsPerSample: expected a number of bits that a type of SampleFormat {sample_format} has, found {bits}'
+    if bits <= 0:
+        raise directory.corrupt(f'BitsPerSample: expected a number of bits from 1, found {bits}')
+    if not fitting:
+        raise _unsupported(
+            directory,
+            f'BitsPerSample: expected a size that numpy has for SampleFormat {sample_format}, found {bits}',
         )
     width = 32 if fitting[0] == 24 else fitting[0]
     return bits, np.dtype(f'{kind}{width // 8}'), sample_format == 5
+
+
+def _likely_samples(directory: Directory) -> int:
+    """Return the number of samples where the directory leaves it out, as some old JPEG files do."""
+    if directory.count(Tag.BitsPerSample) > 1:
+        return min(directory.count(Tag.BitsPerSample), 65_535)
+    photometric = directory.integer(Tag.PhotometricInterpretation, Photometric.BLACK_IS_ZERO)
+    return 3 if photometric in {Photometric.RGB, Photometric.YCBCR} else 1
 
 
 def _per_sample(directory: Directory, tag: Tag, samples: int, default: int) -> tuple[int, ...]:
@@ -206,7 +222,7 @@ _COLOURS = {
 }
 
 
-def _extra_samples(directory: Directory, samples: int, photometric: int) -> int:
+def _extra_samples(samples: int, photometric: int) -> int:
     """Return how many samples are beyond the colours, whether the directory counts them or not."""
     colours = _COLOURS.get(Photometric(photometric), 1) if photometric in set(Photometric) else 1
     return max(samples - colours, 0)
@@ -215,7 +231,8 @@ def _extra_samples(directory: Directory, samples: int, photometric: int) -> int:
 def _check_compression(directory: Directory, image: StoredImage) -> None:
     if image.compression not in DECODERS:
         raise _unsupported(
-            directory, f'Compression: expected one that bipl decodes, found {compression_name(image.compression)}'
+            directory,
+            f'Compression: expected one that bipl decodes, found {compression_name(image.compression)}',
         )
 
 
@@ -230,7 +247,8 @@ def _check_tables(directory: Directory, image: StoredImage) -> None:
             grid = image.grid
             planes = f' in {image.samples} planes' if image.is_separate else ''
             raise directory.corrupt(
-                f'{tag.name}: expected {image.segments} for a {grid.rows} x {grid.columns} grid{planes}, found {found}'
+                f'{tag.name}: expected {image.segments} for a {grid.rows} x {grid.columns} grid{planes}, '
+                f'found {found}'
             )
 
 

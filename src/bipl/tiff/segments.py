@@ -34,10 +34,10 @@ class SegmentTable:
         entry = directory.entries[tag]
         if entry.kind not in _ARRAY_CODES:
             raise directory.corrupt(
-                f'{tag_name(tag)}: expected unsigned integers (field type 3, 4, 13, 16 or 18), found {entry.kind}'
+                f'{tag_name(tag)}: expected unsigned integers (field type 3, 4 or 16), found {entry.kind}'
             )
         place = directory.locate(tag)
-        self.count = entry.count
+        self.count = entry.length
         self._directory = directory
         self._tag = tag
         self._code = _ARRAY_CODES[entry.kind]

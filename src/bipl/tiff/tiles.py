@@ -20,17 +20,27 @@ from bipl.tiff.tags import Photometric, Tag, compression_name
 # taken for a broken directory.
 _SURELY_DECODED_BYTES = 2**28
 _MOST_EXPANSION = 20_000
+_RGB = frozenset((Photometric.RGB, Photometric.YCBCR))
 
 
 class TiffTiles:
     """A `TileSource` over the tiles or strips of one directory.
 
-    Thread-safe; nothing but the file is read at construction, and no tile or table of tiles.
+    Thread-safe.  No tile and no table of tiles is read at construction.
+
+    Parameters
+    ----------
+    directory
+        To read from.
+    title
+        What the image is to people, for messages: `level 1`, `label`.
 
     Attributes
     ----------
+    directory, image
+        Where its fields are, and what they say.
     name
-        For messages: the file and the directory.
+        For messages: the file, the title and the directory.
     key
         Begins every cache key of its tiles.
     grid, dtype, channels
@@ -42,11 +52,11 @@ class TiffTiles:
         If the directory is broken, or its image of a kind that bipl does not decode.
     """
 
-    def __init__(self, directory: Directory) -> None:
+    def __init__(self, directory: Directory, title: str = 'image') -> None:
         self.directory = directory
         self.image: StoredImage = read_image(directory)
         self.grid: RegularGrid = self.image.grid
-        self.name = f'{directory.source.name}: {directory.name}'
+        self.rename(title)
         self.key: Hashable = (directory.source.identity, 'tiff', directory.offset)
         self._planes = self.image.samples if self.image.is_separate else 1
         self._plane_samples = 1 if self.image.is_separate else self.image.samples
@@ -56,6 +66,24 @@ class TiffTiles:
         self._counts = SegmentTable(directory, counts) if directory.count(counts) else None
         if self.image.is_palette and not directory.count(Tag.ColorMap):
             raise directory.corrupt('ColorMap: a required field of a palette image, found none')
+
+    def rename(self, title: str) -> None:
+        """Set what the image is called in messages."""
+        self.name = f'{self.directory.source.name}: {title} ({self.directory.name})'
+
+    def holds(self, value: float) -> bool:
+        """Whether samples can have a value."""
+        if self.dtype.kind in 'fc':
+            return True
+        if self.dtype.kind == 'b':
+            return value in {0, 1}
+        limits = np.iinfo(self.dtype)
+        return float(limits.min) <= value <= float(limits.max) and value == int(value)
+
+    @property
+    def is_rgb(self) -> bool:
+        """Whether the colours of decoded tiles are red, green and blue."""
+        return self.image.is_palette or self.image.is_cmyk or self.image.photometric in _RGB
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -105,17 +133,25 @@ class TiffTiles:
         except ValueError as error:
             raise self._corrupt(placement, 0, 0, error) from error
 
+    @property
+    def table_length(self) -> int:
+        """How many segments the file lists; planes have segments of their own."""
+        return self._offsets.count
+
     def locate(self, segment: int) -> tuple[int, int]:
         """Return the offset and size of a segment in the file, size 0 for an absent one."""
         offset = self._offsets[segment]
         return offset, self._size(segment, offset)
 
     def _size(self, segment: int, offset: int) -> int:
-        """Return a segment's byte count; where there is no table of them, what the file has room for."""
-        if self._counts is not None:
-            return self._counts[segment]
-        if not offset:
-            return 0
+        """Return a segment's byte count; where the file does not tell, what it has room for.
+
+        A count of 0 means an absent tile.  Of a strip that has a place it means an unknown size, as
+        libtiff takes it.
+        """
+        count = self._counts[segment] if self._counts is not None else 0
+        if count or not offset or (self._counts is not None and self.image.is_tiled):
+            return count
         if self.image.compression == 1:
             height = min(self.image.tile_height, self.image.height)
             return height * -(-self.image.tile_width * self._plane_samples * self.image.bits // 8)
@@ -136,15 +172,13 @@ class TiffTiles:
             raise self._corrupt(placement, offset, size, message)
         self._check_promise(placement, offset, size, shape)
         try:
-            array = fit(
-                self._decode(data, self._format, shape), shape, self._plane_samples, needed
-            )
+            array = fit(self._decode(data, self._format, shape), shape, self._plane_samples, needed)
         except ImportError as error:
             raise MissingDependencyError(
                 f'{self.name}: {compression_name(self.image.compression)} needs a build of imagecodecs that '
                 f'has it ({error}); pip install --upgrade imagecodecs'
             ) from error
-        except Exception as error:  # noqa: BLE001 - codecs raise exceptions of any type
+        except Exception as error:
             raise self._corrupt(placement, offset, size, error) from error
         return self._own(array, data)
 
@@ -198,12 +232,7 @@ class TiffTiles:
     def _is_plain(self) -> bool:
         """Whether decoded samples are what is shown."""
         image = self.image
-        return not (
-            image.is_palette
-            or image.is_cmyk
-            or self._is_stored_ycbcr
-            or image.photometric == Photometric.WHITE_IS_ZERO
-        )
+        return not (image.is_palette or image.is_cmyk or self._is_stored_ycbcr or image.is_inverted)
 
     @cached_property
     def _is_stored_ycbcr(self) -> bool:

@@ -1,0 +1,57 @@
+"""Whole-slide images as numpy-like objects.
+
+::
+
+    from bipl import Slide
+    with Slide.open('slide.svs') as slide:
+        tile = slide[2000:2512, 3000:3512]
+
+The public names are loaded when they are first used.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bipl.drivers.base import Driver as Driver
+    from bipl.errors import BiplError as BiplError
+    from bipl.errors import ClosedSlideError as ClosedSlideError
+    from bipl.errors import CorruptSlideError as CorruptSlideError
+    from bipl.errors import CorruptTileError as CorruptTileError
+    from bipl.errors import MissingDependencyError as MissingDependencyError
+    from bipl.errors import RemoteError as RemoteError
+    from bipl.errors import UnsupportedSlideError as UnsupportedSlideError
+    from bipl.levels.image import Image as Image
+    from bipl.levels.level import ImageLevel as ImageLevel
+    from bipl.settings import env as env
+    from bipl.slide import Slide as Slide
+
+_HOMES = {
+    'BiplError': 'errors',
+    'ClosedSlideError': 'errors',
+    'CorruptSlideError': 'errors',
+    'CorruptTileError': 'errors',
+    'Driver': 'drivers.base',
+    'Image': 'levels.image',
+    'ImageLevel': 'levels.level',
+    'MissingDependencyError': 'errors',
+    'RemoteError': 'errors',
+    'Slide': 'slide',
+    'UnsupportedSlideError': 'errors',
+    'env': 'settings',
+}
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - one list of names, not two
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    from importlib import import_module
+
+    value = getattr(import_module(f'{__name__}.{_HOMES[name]}'), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]

@@ -1,0 +1,74 @@
+"""What a backend is: a class that opens a source, or says why it does not."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from bipl.settings import Settings
+from bipl.storage.source import Access, Sourceable
+from bipl.vendors.info import SlideInfo
+
+
+class Driver(ABC):
+    """One opened slide of one backend.
+
+    A backend of your own is a subclass; register it for the paths that it may read::
+
+        class Photograph(Driver):
+            name = 'photograph'
+            def __init__(self, source, access, settings): ...   # sets self.info
+            def close(self): ...
+
+        Photograph.register(r'.*\\.photo')
+
+    or name it in the entry point group `bipl.drivers` of your package, with the class attribute
+    `regex`; it is then registered when the first slide is opened.
+
+    An instance is shared by all slides that are opened of the same unchanged file, so it and its tile
+    sources are thread-safe and carry no user's options.
+
+    Attributes
+    ----------
+    name
+        In `Slide.open(driver=...)`, `slide.driver` and the setting `drivers`.
+    regex
+        Of the whole path, without regard to case.
+    info
+        Levels, extras and metadata.
+
+    Parameters
+    ----------
+    source
+        A path, bytes or a binary file object.
+    access
+        How local files are read.
+    settings
+        In force at opening.
+
+    Raises
+    ------
+    UnsupportedSlideError
+        If this is not a file for this backend: the next one is asked.
+    CorruptSlideError
+        If it is, and is broken: no other is asked.
+    """
+
+    name: ClassVar[str]
+    regex: ClassVar[str] = ''
+    info: SlideInfo
+
+    @abstractmethod
+    def __init__(self, source: Sourceable, access: Access, settings: Settings) -> None: ...
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the file."""
+
+    @classmethod
+    def register(cls, regex: str) -> None:
+        """Ask this driver first for paths that the regular expression matches as a whole, in any case.
+
+        The last one registered is asked first.
+        """
+        from bipl.drivers.registry import register
+
+        register(regex, cls)

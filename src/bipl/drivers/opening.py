@@ -1,0 +1,54 @@
+"""Opening: ask the drivers in turn until one reads the file."""
+
+import os
+from collections.abc import Hashable
+from functools import partial
+from pathlib import Path
+
+from bipl.drivers.registry import candidates
+from bipl.drivers.shared import OpenFile, open_files
+from bipl.errors import BiplError, MissingDependencyError, UnsupportedSlideError
+from bipl.settings import Settings
+from bipl.storage.source import Access, Sourceable, file_identity
+
+
+def source_name(source: Sourceable) -> str:
+    """Return what a source is called in messages."""
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return f'<{memoryview(source).nbytes} bytes in memory>'
+    return f'<{type(source).__name__}>'
+
+
+def open_file(source: Sourceable, *, driver: str | None, access: Access, settings: Settings) -> OpenFile:
+    """Open a source with the first driver that reads it, or share it if it is open.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the path does not exist.
+    UnsupportedSlideError
+        If no driver reads it: the message lists what each one said.
+    CorruptSlideError
+        If a driver recognised it and found it broken.
+    """
+    path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
+    identity = None if path is None else file_identity(Path(path).stat())
+    reasons: list[tuple[str, BiplError]] = []
+    for found in candidates(path, settings.drivers, driver):
+        key: Hashable = None if identity is None else (identity, os.path.abspath(path or ''), found, access)  # noqa: PTH100
+        try:
+            return open_files().acquire(key, partial(found, source, access, settings))
+        except (UnsupportedSlideError, MissingDependencyError) as error:
+            reasons.append((found.name, error))
+    raise _unsupported(source_name(source), reasons)
+
+
+def _unsupported(name: str, reasons: list[tuple[str, BiplError]]) -> BiplError:
+    if len(reasons) == 1:
+        return reasons[0][1]
+    said = ''.join(f'\n  {driver}: {error}' for driver, error in reasons) or ' there is none (BIPL_DRIVERS)'
+    missing = all(isinstance(error, MissingDependencyError) for _, error in reasons) and reasons
+    kind = MissingDependencyError if missing else UnsupportedSlideError
+    return kind(f'{name}: expected a slide that one of the drivers reads, found none that does:{said}')

@@ -1,0 +1,100 @@
+"""Image: what every picture in a slide can do, whatever makes its pixels."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from bipl.geometry import Box, BoxLike, Key, Span, as_box, parse_key
+from bipl.parallel import ordered_map
+
+Array: TypeAlias = npt.NDArray[Any]
+Part: TypeAlias = tuple[tuple[Span, Span], Array]
+Recipe: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]]
+
+
+class Image(ABC):
+    """A picture of three axes, `(height, width, channels)`, read box by box.
+
+    `image[y0:y1, x0:x1]` gives a new array, writable and C-contiguous, of exactly the shape asked for.
+    Bounds are coordinates: what lies outside the image is background.  Steps and a negative bound
+    beside an open one are refused with what to write instead.
+
+    Thread-safe.  Pickles if the slide it belongs to does.
+    """
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> np.dtype[Any]:
+        """Of the samples."""
+
+    @property
+    def ndim(self) -> int:
+        """Always 3."""
+        return 3
+
+    @property
+    def size(self) -> int:
+        """Number of samples: height times width times channels."""
+        height, width, channels = self.shape
+        return height * width * channels
+
+    @abstractmethod
+    def read(self, box: Box) -> Array:
+        """Return the pixels of a box, as a new array of (h, w, channels)."""
+
+    def part(self, y: Span, x: Span) -> Array:
+        """Return the pixels of `[y[0], y[1]) x [x[0], x[1])`."""
+        return self.read(as_box((y, x)))
+
+    def parts(self, boxes: Iterable[BoxLike], max_workers: int | None = None) -> Iterator[Part]:
+        """Read many boxes, some ahead of the consumer, and yield them in the order asked.
+
+        Parameters
+        ----------
+        boxes
+            Each `((y0, y1), (x0, x1))`.
+        max_workers
+            Threads to use; None for the setting `threads`, else one a core; 1 for none.
+
+        Yields
+        ------
+        box, array
+            The box as two spans, and its pixels.
+        """
+        return ordered_map(partial(_read_part, self), boxes, max_workers=max_workers)
+
+    def numpy(self) -> Array:
+        """Return the whole picture."""
+        return self.read(Box(0, self.shape[0], 0, self.shape[1]))
+
+    def __getitem__(self, key: Key) -> Array:
+        box, channels = parse_key(key, self.shape)
+        array = self.read(box)
+        return array if channels is None else np.ascontiguousarray(array[:, :, channels])
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:  # noqa: FBT001 - numpy's protocol
+        if copy is False:
+            raise ValueError('expected copy=None or True: pixels are decoded, so there is nothing to share')
+        array = self.numpy()
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Array]:
+        """Refuse: without this, Python would ask for rows by number for ever."""
+        raise TypeError('a picture is not iterated row by row; use parts(boxes), or numpy() first')
+
+
+def _read_part(image: Image, box: BoxLike) -> Part:
+    checked = as_box(box)
+    return checked.pair, image.read(checked)

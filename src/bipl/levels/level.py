@@ -1,0 +1,197 @@
+"""ImageLevel: the one class that assembles tiles into boxes, for every format."""
+
+import sys
+from collections.abc import Callable, Hashable
+from functools import partial
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from bipl.cache import TileCache, process_cache
+from bipl.errors import BiplError, ClosedSlideError, CorruptTileError
+from bipl.geometry import Box
+from bipl.levels.image import Array, Image, Recipe
+from bipl.levels.source import TileSource
+from bipl.settings import Settings
+
+# More address space than any machine of today has: refuse before numpy says 'negative dimensions'.
+_MOST_BYTES = 2**47
+
+
+class Lease:
+    """A user's hold on an opened file: while it is there, the file is open.
+
+    Levels keep the lease of the slide they came from, so they work when the slide is dropped, and end
+    when it is closed.
+
+    Parameters
+    ----------
+    name
+        Of the file, for messages.
+    release
+        Called once, with `keep=False` when the user closes and `keep=True` when the last reference is
+        dropped without that.
+    """
+
+    __slots__ = ('_name', '_release', 'is_closed')
+
+    def __init__(self, name: str, release: Callable[..., None]) -> None:
+        self._name = name
+        self._release = release
+        self.is_closed = False
+
+    def check(self) -> None:
+        """Raise ClosedSlideError if it has ended."""
+        if self.is_closed:
+            raise ClosedSlideError(f'{self._name}: expected an open slide, found it closed; open it again')
+
+    def end(self, *, keep: bool) -> None:
+        """Give the file back, once."""
+        if not self.is_closed:
+            self.is_closed = True
+            self._release(keep=keep)
+
+    def __del__(self) -> None:
+        if not sys.is_finalizing():
+            self.end(keep=True)
+
+
+class ImageLevel(Image):
+    """One stored picture: a level of the pyramid, or an extra such as the label.
+
+    Attributes
+    ----------
+    downsample
+        Level-0 pixels a pixel, of both axes together; a whole number where the scanner meant one.
+    downsample_yx
+        The same per axis.
+    background
+        What lies outside and where the file has no tile, a value a channel.
+
+    Parameters
+    ----------
+    source
+        The tiles.
+    finer
+        The next finer level, out of which absent tiles are rendered; None for background.
+    lease
+        The slide's hold on the file.
+    recipe
+        How to come by an equal level in another process.
+    """
+
+    def __init__(
+        self,
+        source: TileSource,
+        *,
+        background: tuple[float, ...],
+        settings: Settings,
+        lease: Lease,
+        downsample_yx: tuple[float, float] = (1.0, 1.0),
+        finer: 'ImageLevel | None' = None,
+        recipe: Recipe | None = None,
+    ) -> None:
+        self._source = source
+        self._cache: TileCache = process_cache()
+        self._key = source.key
+        self._grid = source.grid
+        self._shape = (*source.grid.shape, source.channels)
+        self._dtype = source.dtype
+        self._lease = lease
+        self._finer = finer
+        self._settings = settings
+        self._recipe = recipe
+        self.background = background
+        self._fill: Any = background[0] if len(set(background)) == 1 else np.array(background, source.dtype)
+        self.downsample_yx = downsample_yx
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels."""
+        return self._shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the samples, as the file has it."""
+        return self._dtype
+
+    @property
+    def tile_shape(self) -> tuple[int, int]:
+        """Height and width of a whole tile (or strip), in pixels."""
+        return self._grid.tile_shape
+
+    @property
+    def downsample(self) -> float:
+        """Level-0 pixels a pixel; where the axes differ, their mean."""
+        return sum(self.downsample_yx) / 2
+
+    def read(self, box: Box) -> Array:
+        """Return the pixels of a box, as a new array of (h, w, channels).
+
+        Raises
+        ------
+        CorruptTileError
+            If a tile it touches cannot be decoded (setting `corrupt_tiles`).
+        ClosedSlideError
+            After the slide was closed.
+        """
+        self._lease.check()
+        height, width, channels = self._shape
+        y0, y1, x0, x1 = box
+        shape = (y1 - y0, x1 - x0, channels)
+        if prod(shape) * self._dtype.itemsize > _MOST_BYTES:
+            raise MemoryError(f'{self._source.name}: an array of {shape} is more than memory can hold')
+        out = np.empty(shape, self._dtype)
+        if y0 < 0 or x0 < 0 or y1 > height or x1 > width:
+            out[...] = self._fill
+        get, key = self._cache.get, self._key
+        for tile, top, bottom, left, right in self._grid.touching(box):
+            pixels = get((key, tile), partial(self._decoded, tile))
+            if pixels is None and self._finer is not None:
+                pixels = get((key, tile, *self._rendered_for), partial(self._rendered, tile))
+            a, b = max(y0, top), min(y1, bottom)
+            c, d = max(x0, left), min(x1, right)
+            target = out[a - y0 : b - y0, c - x0 : d - x0]
+            if pixels is None:
+                target[...] = self._fill
+            else:
+                target[...] = pixels[a - top : b - top, c - left : d - left]
+        return out
+
+    def _decoded(self, tile: int) -> Array | None:
+        """Decode a tile; None for an absent one, and for a broken one if that is set."""
+        try:
+            return self._source.decode(tile)
+        except CorruptTileError:
+            if self._settings.corrupt_tiles == 'raise':
+                raise
+            return None
+
+    @property
+    def _rendered_for(self) -> tuple[Hashable, ...]:
+        """What a rendered tile depends on beside the file: none may serve another view's reads."""
+        return self.background, self._settings.corrupt_tiles
+
+    def _rendered(self, tile: int) -> Array:
+        """Shrink what the next finer level has at an absent tile's place."""
+        from bipl.levels.shrink import shrink
+
+        finer = self._finer
+        assert finer is not None  # noqa: S101
+        place = self._grid.placement(tile)
+        factors = (
+            self.downsample_yx[0] / finer.downsample_yx[0],
+            self.downsample_yx[1] / finer.downsample_yx[1],
+        )
+        origin = place.y0 * factors[0], place.x0 * factors[1]
+        return shrink(finer, origin, factors, (place.y1 - place.y0, place.x1 - place.x0))
+
+    def __reduce__(self) -> Recipe:
+        if self._recipe is None:
+            raise BiplError(f'{self._source.name}: expected a picture that belongs to a slide; pickle that')
+        return self._recipe
+
+    def __repr__(self) -> str:
+        height, width, channels = self._shape
+        return f'<ImageLevel {height} x {width} x {channels} {self._dtype}, downsample {self.downsample:g}>'

@@ -1,0 +1,62 @@
+"""A smaller picture of a part of a level, by area, in bands of bounded memory."""
+
+import numpy as np
+
+from bipl.geometry import Box
+from bipl.levels.image import Array, Image
+from bipl.ops.area import area_edges, area_mean, to_dtype
+
+_BAND_SAMPLES = 2**22
+
+
+def shrink(
+    image: Image, origin: tuple[float, float], factors: tuple[float, float], shape: tuple[int, int]
+) -> Array:
+    """Average the area of an image that each pixel of a smaller picture covers.
+
+    Parameters
+    ----------
+    image
+        To read from.
+    origin
+        The smaller picture's corner `(y, x)`, in pixels of the image.
+    factors
+        Pixels of the image that one of its pixels spans, `(y, x)`.
+    shape
+        Its height and width.
+
+    Returns
+    -------
+    array
+        (h, w, channels) of the image's dtype.  What lies outside the image counts for nothing.
+    """
+    height, width, channels = image.shape
+    rows = area_edges(origin[0], factors[0], shape[0], height)
+    columns = area_edges(origin[1], factors[1], shape[1], width)
+    x0, x1 = _span(columns, width)
+    out = np.empty((*shape, channels), image.dtype)
+    per_row = max(1.0, factors[0]) * (x1 - x0) * channels
+    step = max(1, int(_BAND_SAMPLES / per_row))
+    for first in range(0, shape[0], step):
+        edges = rows[first : first + step + 1]
+        y0, y1 = _span(edges, height)
+        band = image.read(Box(y0, y1, x0, x1))
+        means = area_mean(area_mean(band, edges - y0, 0), columns - x0, 1)
+        out[first : first + step] = to_dtype(means, image.dtype)
+    return out
+
+
+def _span(edges: np.ndarray[tuple[int], np.dtype[np.float64]], size: int) -> tuple[int, int]:
+    """Return the whole pixels that hold all borders, at least one."""
+    start = min(int(edges[0]), size - 1)
+    return start, max(int(np.ceil(edges[-1])), start + 1)
+
+
+def fitted(image: Image, max_size: int) -> Array:
+    """Return the whole of an image, shrunk so that its longer side is `max_size` if it is more."""
+    height, width, _ = image.shape
+    longer = max(height, width)
+    if longer <= max_size:
+        return image.numpy()
+    shape = max(1, round(height * max_size / longer)), max(1, round(width * max_size / longer))
+    return shrink(image, (0.0, 0.0), (height / shape[0], width / shape[1]), shape)

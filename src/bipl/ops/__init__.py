@@ -1,0 +1,1 @@
+"""What works on any array-like, slide or not."""

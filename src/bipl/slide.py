@@ -1,0 +1,361 @@
+"""Slide: the facade.  Which level, which coordinates, which options; the pixels are the levels'."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+import numpy as np
+
+from bipl import settings as settings_
+from bipl.drivers.opening import open_file, source_name
+from bipl.drivers.shared import open_files
+from bipl.errors import BiplError
+from bipl.geometry import Box, Span, downsample_per_axis
+from bipl.levels.image import Array, Image, Recipe
+from bipl.levels.level import ImageLevel, Lease
+from bipl.levels.shrink import fitted
+from bipl.levels.source import TileSource
+from bipl.settings import Settings
+from bipl.storage.source import Access, Sourceable
+from bipl.vendors.info import SlideInfo
+
+Mpp: TypeAlias = float | tuple[float, float]
+Fill: TypeAlias = float | Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """How a slide was opened: what it takes to open it again elsewhere."""
+
+    source: Sourceable
+    mpp: Mpp | None
+    driver: str | None
+    fill: Fill | None
+    access: Access
+    settings: Settings
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        source = self.source
+        if isinstance(source, str | os.PathLike):
+            source = os.path.abspath(source)  # noqa: PTH100 - resolve() would follow links
+        elif isinstance(source, bytes | bytearray | memoryview):
+            source = bytes(source)
+        else:
+            raise TypeError(
+                f'{source_name(source)}: expected a path or bytes, found a file object, which has no meaning '
+                'in another process; open the slide by its path there'
+            )
+        return source, self.mpp, self.driver, self.fill, self.access, self.settings
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        for name, value in zip(self.__slots__, state, strict=True):
+            object.__setattr__(self, name, value)
+
+
+def _reopen(opening: _Opening) -> 'Slide':
+    return Slide(opening)
+
+
+def _reopen_level(opening: _Opening, index: int) -> ImageLevel:
+    return Slide(opening).levels[index]
+
+
+def _reopen_extra(opening: _Opening, name: str) -> ImageLevel:
+    return Slide(opening).extras[name]
+
+
+class _Extras(Mapping[str, ImageLevel]):
+    """Pictures beside the pyramid by name; each is opened when it is asked for."""
+
+    def __init__(self, info: SlideInfo, opening: _Opening, lease: Lease) -> None:
+        self._info = info
+        self._opening = opening
+        self._lease = lease
+        self._opened: dict[str, ImageLevel] = {}
+
+    def __getitem__(self, name: str) -> ImageLevel:
+        if name not in self._opened:
+            try:
+                open_source = self._info.extras[name]
+            except KeyError:
+                there = ', '.join(self._info.extras) or 'none'
+                raise KeyError(f'extra {name!r}: expected one of the slide, which has {there}') from None
+            source = open_source()
+            self._opened[name] = ImageLevel(
+                source,
+                background=(0,) * source.channels,
+                settings=self._opening.settings,
+                lease=self._lease,
+                recipe=(_reopen_extra, (self._opening, name)),
+            )
+        return self._opened[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._info.extras)
+
+    def __len__(self) -> int:
+        return len(self._info.extras)
+
+    def __repr__(self) -> str:
+        return f'<extras: {", ".join(self) or "none"}>'
+
+
+class Slide(Image):
+    """A whole-slide image: numpy-like at full resolution, with its levels, extras and metadata.
+
+    ::
+
+        with Slide.open('slide.svs') as slide:
+            slide.shape, slide.mpp               # (32914, 46000, 3), 0.499
+            slide[2000:2512, 3000:3512]          # (512, 512, 3) uint8
+            slide.levels[1][500:628, 750:878]    # the same place in the next stored level
+            slide.extra('label')
+
+    Use `open`.  Thread-safe.  Survives fork and pickles, except over a file object: a slide is opened
+    again, under the same settings, where it is unpickled.
+
+    Attributes
+    ----------
+    source
+        What it was opened from.
+    levels
+        Stored levels, finest first; `slide[...]` reads `levels[0]`.
+    extras
+        Pictures beside the pyramid by name, decoded when read: `label`, `macro`, `thumbnail`.
+    """
+
+    def __init__(self, opening: _Opening) -> None:
+        file = open_file(
+            opening.source, driver=opening.driver, access=opening.access, settings=opening.settings
+        )
+        name = source_name(opening.source)
+        self._opening = opening
+        self._name = name
+        self._driver = file.driver.name
+        self._info = info = file.driver.info
+        self._lease = lease = Lease(name, partial(open_files().release, file))
+        self._mpp_yx = info.mpp_yx if opening.mpp is None else _checked_mpp(opening.mpp)
+        self.source: Sourceable = opening.source
+        self.levels: tuple[ImageLevel, ...] = _levels(opening, info, lease)
+        self.extras: Mapping[str, ImageLevel] = _Extras(info, opening, lease)
+
+    @classmethod
+    def open(
+        cls,
+        source: Sourceable,
+        *,
+        mpp: Mpp | None = None,
+        driver: str | None = None,
+        fill: Fill | None = None,
+        access: Access = 'auto',
+    ) -> Self:
+        """Open a slide.
+
+        Parameters
+        ----------
+        source
+            A path, the bytes of a file, or a binary file object.
+        mpp
+            Micrometres per pixel of level 0, or `(y, x)`, instead of what the file says.
+        driver
+            The name of the driver to use; None asks those whose pattern fits the path, then the others.
+        fill
+            Value of what lies outside the image or is absent, one for all or one a channel, instead of
+            the file's background (white for RGB brightfield, else 0).
+        access
+            For local files: `mmap`, `pread`, or `auto`, which maps unless they lie on a network file
+            system.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the path does not exist.
+        UnsupportedSlideError
+            If no driver reads it; says what each one said.
+        CorruptSlideError
+            If it is broken; says where.
+        """
+        if isinstance(source, bytearray):
+            source = bytes(source)  # pickles and shares as it was
+        return cls(_Opening(source, mpp, driver, fill, access, settings_.current()))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of level 0."""
+        return self.levels[0].shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the samples, as the file has it."""
+        return self.levels[0].dtype
+
+    @property
+    def mpp(self) -> Mpp | None:
+        """Micrometres per pixel of level 0, as stored; `(y, x)` if the axes differ; None if unknown."""
+        if self._mpp_yx is None or self._mpp_yx[0] != self._mpp_yx[1]:
+            return self._mpp_yx
+        return self._mpp_yx[0]
+
+    @property
+    def downsamples(self) -> tuple[float, ...]:
+        """Level-0 pixels a pixel, for each level; a whole number where the scanner meant one."""
+        return tuple(level.downsample for level in self.levels)
+
+    @property
+    def driver(self) -> str:
+        """The name of the driver that reads it."""
+        return self._driver
+
+    @property
+    def vendor(self) -> str:
+        """OpenSlide's name of who wrote the file."""
+        return self._info.vendor
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """Texts by name: OpenSlide's (`openslide.objective-power`) and the vendor's own (`aperio.User`)."""
+        return self._info.properties
+
+    @property
+    def background(self) -> tuple[float, ...]:
+        """What lies outside the image or is absent, a value a channel."""
+        return self.levels[0].background
+
+    @property
+    def bounds(self) -> tuple[Span, Span]:
+        """Where in level 0 the scan lies, `((y0, y1), (x0, x1))`; all of it unless the file tells."""
+        whole = Box(0, self.shape[0], 0, self.shape[1])
+        return (self._info.bounds or whole).pair
+
+    @property
+    def icc_profile(self) -> bytes | None:
+        """The embedded colour profile, None if there is none."""
+        self._lease.check()
+        return self._info.icc_profile()
+
+    def read(self, box: Box) -> Array:
+        """Return the pixels of a box of level 0, as a new array of (h, w, channels)."""
+        return self.levels[0].read(box)
+
+    def extra(self, name: str) -> Array:
+        """Return a picture beside the pyramid, (h, w, c).
+
+        Raises
+        ------
+        KeyError
+            If there is none of that name; `extras` lists them.
+        """
+        return self.extras[name].numpy()
+
+    def thumbnail(self, max_size: int = 1024) -> Array:
+        """Return the whole slide, (h, w, c), at most `max_size` pixels high and wide.
+
+        Its pixels are area means of the coarsest level that is large enough; it is not the scanner's own
+        thumbnail, `extra('thumbnail')`.
+        """
+        if max_size < 1:
+            raise ValueError(f'max_size: expected a number of pixels from 1, found {max_size}')
+        enough = [level for level in self.levels if max(level.shape[:2]) >= max_size]
+        return fitted((enough or self.levels[:1])[-1], max_size)
+
+    def close(self) -> None:
+        """Let go of the file, once its other users have, too.  Later reads raise ClosedSlideError."""
+        self._lease.end(keep=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> Recipe:
+        return _reopen, (self._opening,)
+
+    def __repr__(self) -> str:
+        height, width, channels = self.shape
+        state = ', closed' if self._lease.is_closed else ''
+        levels = f'{len(self.levels)} level{"s"[: len(self.levels) > 1]}'
+        return (
+            f'<Slide {self._name!r}: {height} x {width} x {channels} {self.dtype}, {levels}, '
+            f'{_mpp_text(self.mpp)}, {self.vendor} by {self.driver}{state}>'
+        )
+
+    def _repr_html_(self) -> str:
+        from bipl.ops.display import html_card
+
+        picture, rows = None, self._summary()
+        try:
+            picture = self.thumbnail(256)
+        except BiplError as error:  # a notebook shows what there is
+            rows['Error'] = str(error)
+        return html_card(os.path.basename(self._name), rows, picture)  # noqa: PTH119 - may be no path
+
+    def _summary(self) -> dict[str, str]:
+        """Return what a person wants to know at a glance."""
+        height, width, channels = self.shape
+        magnification = self.properties.get('openslide.objective-power')
+        return {
+            'Size': f'{width:,} x {height:,} px, {channels} channels, {self.dtype}',
+            'Resolution': _mpp_text(self.mpp) + (f', {magnification}x' if magnification else ''),
+            'Levels': ', '.join(f'1/{downsample:g}' for downsample in self.downsamples),
+            'Extras': ', '.join(self.extras) or 'none',
+            'Format': f'{self.vendor}, read by {self.driver}',
+        }
+
+
+def _checked_mpp(mpp: Mpp) -> tuple[float, float]:
+    """Return an override as `(y, x)`."""
+    try:
+        y, x = (float(mpp), float(mpp)) if isinstance(mpp, int | float | np.number) else map(float, mpp)
+    except (TypeError, ValueError):
+        raise TypeError(f'mpp: expected a number or (y, x), found {mpp!r}') from None
+    if not (0 < y < np.inf and 0 < x < np.inf):
+        raise ValueError(f'mpp: expected micrometres per pixel above 0, found {mpp!r}')
+    return y, x
+
+
+def _checked_fill(fill: Fill, source: TileSource) -> tuple[float, ...]:
+    """Return an override of the background, a value a channel."""
+    values = np.asarray(fill)
+    if values.ndim > 1 or values.size not in {1, source.channels} or values.dtype.kind not in 'buif':
+        raise ValueError(f'fill: expected a number, or {source.channels} of them, found {fill!r}')
+    values = np.broadcast_to(values.ravel(), source.channels)
+    with np.errstate(all='ignore'):
+        held = values.astype(source.dtype)
+    if source.dtype.kind in 'bui' and not np.array_equal(held, values):
+        raise ValueError(f'fill: expected values that {source.dtype} holds, found {fill!r}')
+    return tuple(held.tolist())
+
+
+def _levels(opening: _Opening, info: SlideInfo, lease: Lease) -> tuple[ImageLevel, ...]:
+    """Build the levels; each renders its absent tiles from the one before, if the vendor means that."""
+    full = info.levels[0].grid.shape
+    background = info.background if opening.fill is None else _checked_fill(opening.fill, info.levels[0])
+    levels: list[ImageLevel] = []
+    for i, source in enumerate(info.levels):
+        levels.append(
+            ImageLevel(
+                source,
+                background=background,
+                settings=opening.settings,
+                lease=lease,
+                downsample_yx=downsample_per_axis(full, source.grid.shape),
+                finer=levels[-1] if levels and info.renders_absent else None,
+                recipe=(_reopen_level, (opening, i)),
+            )
+        )
+    return tuple(levels)
+
+
+def _mpp_text(mpp: Mpp | None) -> str:
+    if mpp is None:
+        return 'mpp unknown'
+    return f'{mpp} um/px' if isinstance(mpp, float) else f'{mpp[0]} x {mpp[1]} um/px'

@@ -1,0 +1,1 @@
+"""What each scanner wrote: one module a vendor; directories in, one `SlideInfo` out."""

@@ -1,0 +1,122 @@
+"""What any TIFF's fields tell of a slide: properties under OpenSlide's names, mpp, quickhash."""
+
+import hashlib
+from collections.abc import Sequence
+from math import isfinite
+
+from bipl.tiff.directory import Directory
+from bipl.tiff.tags import Tag
+from bipl.tiff.tiles import TiffTiles
+from bipl.vendors.info import format_number
+
+# In the order in which OpenSlide hashes them (its decoder for TIFF-like files).
+_TEXTS = (
+    Tag.ImageDescription,
+    Tag.Make,
+    Tag.Model,
+    Tag.Software,
+    Tag.DateTime,
+    Tag.Artist,
+    Tag.HostComputer,
+    Tag.Copyright,
+    Tag.DocumentName,
+)
+_NUMBERS = (Tag.XResolution, Tag.YResolution, Tag.XPosition, Tag.YPosition)
+_UNIT_NAMES = {1: 'none', 2: 'inch', 3: 'centimeter'}
+_UNIT_MICROMETRES = {2: 25_400.0, 3: 10_000.0}
+_MOST_HASHED_BYTES = 5 << 20
+
+
+def text_properties(directory: Directory) -> dict[str, str]:
+    """Return `openslide.comment` and the `tiff.` properties of a directory."""
+    properties: dict[str, str] = {}
+    for tag in _TEXTS:
+        if (text := _text(directory, tag)) is not None:
+            properties[f'tiff.{tag.name}'] = text
+    for tag in _NUMBERS:
+        values = directory.numbers(tag)
+        if values and isfinite(values[0]):
+            properties[f'tiff.{tag.name}'] = format_number(values[0])
+    unit = directory.integer(Tag.ResolutionUnit, 2)
+    properties['tiff.ResolutionUnit'] = _UNIT_NAMES.get(unit, 'unknown')
+    if 'tiff.ImageDescription' in properties:
+        properties['openslide.comment'] = properties['tiff.ImageDescription']
+    orientation = directory.integer(Tag.Orientation, 1)
+    if orientation != 1:
+        properties['tiff.Orientation'] = str(orientation)
+    return properties
+
+
+def _text(directory: Directory, tag: Tag) -> str | None:
+    entry = directory.entries.get(tag)
+    return directory.text(tag) if entry is not None and entry.kind in {1, 2, 6, 7} else None
+
+
+def level_properties(levels: Sequence[TiffTiles]) -> dict[str, str]:
+    """Return `openslide.level[i].*`; the downsample is OpenSlide's, the mean of both ratios."""
+    full = levels[0].grid.shape
+    properties = {'openslide.level-count': str(len(levels))}
+    for i, level in enumerate(levels):
+        height, width = level.grid.shape
+        tile_height, tile_width = level.grid.tile_shape
+        name = f'openslide.level[{i}]'
+        properties[f'{name}.width'] = str(width)
+        properties[f'{name}.height'] = str(height)
+        properties[f'{name}.downsample'] = format_number((full[0] / height + full[1] / width) / 2)
+        if level.image.is_tiled:
+            properties[f'{name}.tile-width'] = str(tile_width)
+            properties[f'{name}.tile-height'] = str(tile_height)
+    return properties
+
+
+def associated_properties(name: str, directory: Directory) -> dict[str, str]:
+    """Return `openslide.associated.NAME.*` of a picture beside the pyramid."""
+    properties = {
+        f'openslide.associated.{name}.width': str(directory.integer(Tag.ImageWidth, 0)),
+        f'openslide.associated.{name}.height': str(directory.integer(Tag.ImageLength, 0)),
+    }
+    if size := directory.count(Tag.ICCProfile):
+        properties[f'openslide.associated.{name}.icc-size'] = str(size)
+    return properties
+
+
+def mpp_from_resolution(directory: Directory) -> tuple[float, float] | None:
+    """Return micrometres per pixel `(y, x)` from resolution and unit.
+
+    None if the unit is none (1), or an axis is absent, 0 or not a number.
+    """
+    unit = _UNIT_MICROMETRES.get(directory.integer(Tag.ResolutionUnit, 2))
+    per_unit = [directory.numbers(tag)[:1] for tag in (Tag.YResolution, Tag.XResolution)]
+    if unit is None or not all(value and isfinite(value[0]) and value[0] > 0 for value in per_unit):
+        return None
+    return unit / per_unit[0][0], unit / per_unit[1][0]
+
+
+def mpp_properties(mpp_yx: tuple[float, float] | None) -> dict[str, str]:
+    """Return `openslide.mpp-x` and `openslide.mpp-y`."""
+    if mpp_yx is None:
+        return {}
+    return {'openslide.mpp-y': format_number(mpp_yx[0]), 'openslide.mpp-x': format_number(mpp_yx[1])}
+
+
+def quickhash(coarsest: TiffTiles, first: Directory) -> str | None:
+    """Return OpenSlide's quickhash-1.
+
+    It is the SHA-256 of the coarsest level's bytes and of the first directory's texts.  None where
+    OpenSlide gives none: the coarsest level takes more than 5 MiB.
+    """
+    segments = []
+    total = 0
+    for i in range(coarsest.table_length):
+        segments.append(coarsest.locate(i))
+        total += segments[-1][1]
+        if total > _MOST_HASHED_BYTES:
+            return None
+    digest = hashlib.sha256()
+    for offset, size in segments:
+        digest.update(first.source.read(offset, size))
+    for tag in _TEXTS:
+        digest.update(f'tiff.{tag.name}'.encode() + b'\0')
+        text = first.bytes(tag) if _text(first, tag) is not None else None
+        digest.update((text or b'').split(b'\0', 1)[0] + b'\0')
+    return digest.hexdigest()

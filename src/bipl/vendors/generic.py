@@ -1,0 +1,131 @@
+"""TIFFs of no vendor: the first image, and the smaller versions of it, marked or not.
+
+Sources: TIFF 6.0 (NewSubfileType), Adobe's technical note on SubIFDs, the OME-TIFF specification
+(pyramid levels are SubIFDs), GDAL's driver notes (overviews, masks, GDAL_NODATA, sparse files), and
+OpenSlide's notes on generic TIFF.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+
+from bipl.errors import BiplError
+from bipl.geometry import has_same_aspect
+from bipl.tiff.directory import Directory
+from bipl.tiff.file import TiffFile
+from bipl.tiff.image import subfile_type
+from bipl.tiff.tags import SubfileType, Tag
+from bipl.tiff.tiles import TiffTiles
+from bipl.vendors import fields
+from bipl.vendors.info import LazyProperties, SlideInfo, default_background, parse_number
+
+# Pages of a document differ by less (A4 and A5: 1.41) than levels of a pyramid.
+_LEAST_STEP = 1.5
+
+
+def describe(tiff: TiffFile) -> SlideInfo:
+    """Return what a TIFF holds.
+
+    Raises
+    ------
+    CorruptSlideError, UnsupportedSlideError
+        If its first image is broken, or of a kind that bipl does not decode.
+    """
+    first = tiff.directories[0]
+    levels = _levels(tiff)
+    extras = _extras(tiff, levels)
+    mpp_yx = fields.mpp_from_resolution(first)
+    return SlideInfo(
+        vendor='generic-tiff',
+        levels=levels,
+        extras={name: partial(TiffTiles, directory, name) for name, directory in extras.items()},
+        mpp_yx=mpp_yx,
+        background=_background(levels[0]),
+        properties=LazyProperties(
+            partial(_properties, first, levels, extras, mpp_yx),
+            {'openslide.quickhash-1': partial(fields.quickhash, levels[-1], first)},
+        ),
+        icc_profile=partial(first.bytes, Tag.ICCProfile),
+    )
+
+
+def _levels(tiff: TiffFile) -> tuple[TiffTiles, ...]:
+    """Return the first image and its smaller versions, finest first.
+
+    A directory marked as reduced counts if it has the same aspect and is tiled like the first; an
+    unmarked one if it also is a step smaller than the one before it.  A broken one ends nothing.
+    """
+    main = TiffTiles(tiff.directories[0], 'level 0')
+    found = [main]
+    for directory, is_marked in _candidates(tiff):
+        if (tiles := _smaller(main, directory)) is None:
+            continue
+        if is_marked or tiles.grid.shape[0] * _LEAST_STEP <= found[-1].grid.shape[0]:
+            found.append(tiles)
+    found.sort(key=lambda tiles: tiles.grid.shape, reverse=True)
+    levels = [tiles for i, tiles in enumerate(found) if i == 0 or tiles.grid.shape != found[i - 1].grid.shape]
+    for i, tiles in enumerate(levels):
+        tiles.rename(f'level {i}')
+    return tuple(levels)
+
+
+def _candidates(tiff: TiffFile) -> Iterator[tuple[Directory, bool]]:
+    """Yield the directories that may be levels, and whether they are marked as reduced."""
+    for directory in tiff.sub_directories(tiff.directories[0]):
+        yield directory, True
+    for directory in tiff.directories[1:]:
+        kind = subfile_type(directory)
+        if not kind & (SubfileType.MASK | SubfileType.PAGE):
+            yield directory, bool(kind & SubfileType.REDUCED)
+
+
+def _smaller(main: TiffTiles, directory: Directory) -> TiffTiles | None:
+    """Return the tiles of a directory if they are a smaller version of the main image."""
+    if directory.is_tiled != main.image.is_tiled:
+        return None
+    full = main.grid.shape
+    try:
+        shape = directory.integer(Tag.ImageLength), directory.integer(Tag.ImageWidth)
+        if shape == full or min(shape) <= 0 or not has_same_aspect(full, shape):
+            return None
+        tiles = TiffTiles(directory)
+    except BiplError:
+        return None
+    is_alike = (tiles.dtype, tiles.channels, tiles.is_rgb) == (main.dtype, main.channels, main.is_rgb)
+    return tiles if is_alike else None
+
+
+def _extras(tiff: TiffFile, levels: Sequence[TiffTiles]) -> dict[str, Directory]:
+    """Return the first untiled, reduced picture of a tiled file as its thumbnail."""
+    if not levels[0].image.is_tiled:
+        return {}
+    for directory in tiff.directories[1:]:
+        kind = subfile_type(directory)
+        if not directory.is_tiled and kind & SubfileType.REDUCED and not kind & SubfileType.MASK:
+            return {'thumbnail': directory}
+    return {}
+
+
+def _background(tiles: TiffTiles) -> tuple[float, ...]:
+    """Return GDAL's no-data value if the file has one that its samples can hold, else the default."""
+    directory = tiles.directory
+    entry = directory.entries.get(Tag.GDALNoData)
+    value = parse_number(directory.text(Tag.GDALNoData)) if entry is not None and entry.kind == 2 else None
+    if value is not None and not tiles.image.is_palette and tiles.holds(value):
+        return (value,) * tiles.channels
+    return default_background(tiles.dtype, tiles.channels, is_rgb=tiles.is_rgb)
+
+
+def _properties(
+    first: Directory,
+    levels: Sequence[TiffTiles],
+    extras: Mapping[str, Directory],
+    mpp_yx: tuple[float, float] | None,
+) -> dict[str, str]:
+    properties = fields.text_properties(first) | fields.level_properties(levels)
+    properties['openslide.vendor'] = 'generic-tiff'
+    properties |= fields.mpp_properties(mpp_yx)
+    if size := first.count(Tag.ICCProfile):
+        properties['openslide.icc-size'] = str(size)
+    for name, directory in extras.items():
+        properties |= fields.associated_properties(name, directory)
+    return properties

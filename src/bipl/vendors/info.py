@@ -1,0 +1,122 @@
+"""SlideInfo: what is known of a slide, whoever wrote and whoever reads it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from bipl.geometry import Box
+from bipl.levels.source import TileSource
+
+
+class LazyProperties(Mapping[str, str]):
+    """Properties of a slide, made when one is first asked for.
+
+    Parameters
+    ----------
+    make
+        Returns all that are cheap.
+    costly
+        Those that are computed one by one, and only when asked for by name or iterated as items; a
+        function may return None for no such property.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Mapping[str, str]],
+        costly: Mapping[str, Callable[[], str | None]] | None = None,
+    ) -> None:
+        self._make = make
+        self._costly = dict(costly or {})
+        self._made: dict[str, str] | None = None
+
+    def _values(self) -> dict[str, str]:
+        if self._made is None:
+            self._made = dict(self._make())
+        return self._made
+
+    def __getitem__(self, name: str) -> str:
+        values = self._values()
+        if name not in values and name in self._costly:
+            value = self._costly[name]()
+            if value is None:
+                del self._costly[name]
+            else:
+                values[name] = value
+        return values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        for name in tuple(self._costly):
+            self.get(name)
+        return iter(sorted(self._values()))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SlideInfo:
+    """One slide, as its vendor described it.
+
+    Attributes
+    ----------
+    vendor
+        OpenSlide's name of the vendor, `aperio`; `generic-tiff` for a TIFF of no vendor.
+    levels
+        Finest first.
+    extras
+        Pictures beside the pyramid (label, macro, thumbnail) by name, opened when asked for.
+    mpp_yx
+        Micrometres per pixel of level 0, as stored; None if unknown.
+    background
+        What lies outside the slide, a value a channel.
+    properties
+        OpenSlide's names, and the vendor's own.
+    bounds
+        Where in level 0 the scan lies, if the file tells.
+    icc_profile
+        Reads the profile of level 0; None if there is none.
+    renders_absent
+        Absent tiles of a level are rendered from the next finer one, else they are background.
+    """
+
+    vendor: str
+    levels: tuple[TileSource, ...]
+    extras: Mapping[str, Callable[[], TileSource]]
+    mpp_yx: tuple[float, float] | None
+    background: tuple[float, ...]
+    properties: Mapping[str, str]
+    bounds: Box | None = None
+    icc_profile: Callable[[], bytes | None]
+    renders_absent: bool = False
+
+
+def default_background(dtype: np.dtype[Any], channels: int, *, is_rgb: bool) -> tuple[float, ...]:
+    """Return white for RGB brightfield (unsigned integers), 0 for everything else."""
+    value = int(np.iinfo(dtype).max) if is_rgb and dtype.kind == 'u' else 0
+    return (value,) * channels
+
+
+def parse_number(text: str | None) -> float | None:
+    """Parse a number as scanners write it: decimal commas too.  None for anything else."""
+    try:
+        value = float((text or '').strip().replace(',', '.'))
+    except ValueError:
+        return None
+    return value if isfinite(value) else None
+
+
+def parse_length(text: str | None) -> float | None:
+    """Parse a length, which is above 0; None for anything else."""
+    value = parse_number(text)
+    return value if value is not None and value > 0 else None
+
+
+def format_number(value: float) -> str:
+    """Write a number as OpenSlide does: the shortest text that reads back, no trailing `.0`."""
+    return str(int(value)) if value == int(value) else repr(float(value))
