@@ -4,9 +4,13 @@ Thread-safe: a lock is held for bookkeeping only, never while a tile is made.  O
 that miss the same tile one makes it and the others wait for that one, which is running, never
 queued.  After a fork the child keeps the tiles and gets a lock of its own; flights of the parent's
 threads, which do not exist in the child, are forgotten.
+
+Evicted tiles that nobody looks at any more give their memory to the next ones: pages that are new to
+the process cost more than decoding a JPEG tile into pages that are not.
 """
 
 import os
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -16,19 +20,25 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from bipl import settings
+from bipl.settings import Settings
 
 Tile: TypeAlias = npt.NDArray[Any]
+
+# A tile that only the cache knew: its name in the evicting loop, and getrefcount's own argument.
+_UNSHARED = 2
+# Free memory waits for a tile of the same shape; this many are enough for the threads at work.
+_MOST_FREE = 64
+_COUNTS_ARE_EXACT = getattr(sys, '_is_gil_enabled', lambda: True)()
 
 
 @dataclass(frozen=True, slots=True)
 class CacheStatistics:
-    """What the cache has done since it was made or reset.
+    """What the cache has done since it was made or cleared.
 
     Attributes
     ----------
     hits, misses
-        Look-ups that found their tile, and those that had to make it (or to wait for it).
+        Look-ups that found their tile, and those that had to make it or to wait for it.
     evictions
         Tiles dropped to stay within the budget.
     tiles, size_bytes
@@ -48,29 +58,29 @@ class CacheStatistics:
 class TileCache:
     """Least recently used arrays under a byte budget.
 
-    Parameters
+    Attributes
     ----------
     budget_bytes
-        Called whenever a tile is added; what exceeds its answer is evicted.
+        What may be held.  It can be set at any time; what exceeds it goes when a tile is added.
     """
 
-    def __init__(self, budget_bytes: Callable[[], int]) -> None:
-        self._budget_bytes = budget_bytes
+    def __init__(self, budget_bytes: int) -> None:
+        self.budget_bytes = budget_bytes
         self._tiles: OrderedDict[Hashable, Tile] = OrderedDict()
-        self._size_bytes = 0
+        self._free: list[Tile] = []
         self._hits = self._misses = self._evictions = 0
-        self._renew()
+        self.renew()
 
-    def _renew(self) -> None:
-        """Make what belongs to one process: the lock, and the flights under way."""
+    def renew(self) -> None:
+        """Make anew what belongs to one process: the lock, and the flights under way."""
         self._lock = Lock()
         self._flights: dict[Hashable, Lock] = {}
         self._size_bytes = sum(tile.nbytes for tile in self._tiles.values())
 
-    def get(self, key: Hashable, make: Callable[[], Tile | None]) -> Tile | None:
-        """Return the tile, made by this thread or another if it is not there.
+    def get(self, key: Hashable, make: Callable[..., Tile | None], *arguments: object) -> Tile | None:
+        """Return the tile of a key, made by this thread or another if it is not there.
 
-        What `make` returns is kept read-only; None, for an absent tile, is not kept.
+        What `make(*arguments)` returns becomes read-only and is kept; None, for an absent tile, is not.
         An error of `make` reaches its own caller; threads that waited try for themselves.
         """
         waited = False
@@ -90,42 +100,50 @@ class TileCache:
             waited = True
             with flight:
                 pass
+        tile = None
         try:
-            tile = make()
-            if tile is not None:
-                tile.flags.writeable = False
-                self._keep(key, tile)
-            return tile
+            tile = make(*arguments)
         finally:
-            self._flights.pop(key, None)
-            flight.release()
+            self._land(key, flight, tile)
+        return tile
 
-    def _keep(self, key: Hashable, tile: Tile) -> None:
-        # A view keeps the whole of its base alive; count and keep what is used.
-        tile = tile if tile.base is None else _owned(tile)
-        budget = self._budget_bytes()
-        if tile.nbytes > budget:
-            return
+    def _land(self, key: Hashable, flight: Lock, tile: Tile | None) -> None:
+        """Keep what a flight made, evict what is too much, and let the waiting threads go on."""
+        if tile is not None:
+            tile.flags.writeable = False
+            tile = tile if tile.base is None else _owned(tile)
+        budget = self.budget_bytes
         with self._lock:
-            if key not in self._tiles:
+            if tile is not None and tile.nbytes <= budget and key not in self._tiles:
                 self._tiles[key] = tile
                 self._size_bytes += tile.nbytes
             while self._size_bytes > budget:
                 _, oldest = self._tiles.popitem(last=False)
                 self._size_bytes -= oldest.nbytes
                 self._evictions += 1
+                if _COUNTS_ARE_EXACT and sys.getrefcount(oldest) == _UNSHARED and oldest.base is None:
+                    self._free.append(oldest)
+                    del self._free[:-_MOST_FREE]
+            self._flights.pop(key, None)
+        flight.release()
 
-    def forget(self, owner: Hashable) -> None:
-        """Drop the tiles whose keys are tuples that begin with `owner`."""
+    def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Tile:
+        """Return an array to decode a tile into, of any content: an evicted tile's, if one fits."""
+        if not self._free:
+            return np.empty(shape, dtype)
         with self._lock:
-            mine = [key for key in self._tiles if isinstance(key, tuple) and key[0] == owner]
-            for key in mine:
-                self._size_bytes -= self._tiles.pop(key).nbytes
+            for i in range(len(self._free) - 1, -1, -1):
+                if self._free[i].shape == shape and self._free[i].dtype == dtype:
+                    tile = self._free.pop(i)
+                    tile.flags.writeable = True
+                    return tile
+        return np.empty(shape, dtype)
 
     def clear(self) -> None:
         """Drop all tiles and start counting anew."""
         with self._lock:
             self._tiles.clear()
+            self._free.clear()
             self._size_bytes = self._hits = self._misses = self._evictions = 0
 
     def statistics(self) -> CacheStatistics:
@@ -137,7 +155,7 @@ class TileCache:
                 self._evictions,
                 len(self._tiles),
                 self._size_bytes,
-                self._budget_bytes(),
+                self.budget_bytes,
             )
 
 
@@ -160,10 +178,13 @@ _process_cache: list[TileCache] = []
 
 
 def process_cache() -> TileCache:
-    """Return the one cache of this process, made at its first use."""
+    """Return the one cache of this process, made at its first use.
+
+    Its budget is that of the settings under which a slide was opened last.
+    """
     if not _process_cache:
-        made = TileCache(lambda: settings.current().tile_cache)
+        made = TileCache(Settings().tile_cache)
         _process_cache.append(made)
         if _process_cache[0] is made:
-            os.register_at_fork(after_in_child=made._renew)  # noqa: SLF001 - its own module
+            os.register_at_fork(after_in_child=made.renew)
     return _process_cache[0]

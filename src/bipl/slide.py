@@ -10,6 +10,7 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 
 from bipl import settings as settings_
+from bipl.cache import process_cache
 from bipl.drivers.opening import open_file, source_name
 from bipl.drivers.shared import open_files
 from bipl.errors import BiplError
@@ -132,6 +133,7 @@ class Slide(Image):
             opening.source, driver=opening.driver, access=opening.access, settings=opening.settings
         )
         name = source_name(opening.source)
+        process_cache().budget_bytes = opening.settings.tile_cache
         self._opening = opening
         self._name = name
         self._driver = file.driver.name
@@ -198,6 +200,11 @@ class Slide(Image):
         if self._mpp_yx is None or self._mpp_yx[0] != self._mpp_yx[1]:
             return self._mpp_yx
         return self._mpp_yx[0]
+
+    @property
+    def mpp_yx(self) -> tuple[float, float] | None:
+        """Micrometres per pixel of level 0, always per axis; None if unknown."""
+        return self._mpp_yx
 
     @property
     def downsamples(self) -> tuple[float, ...]:

@@ -9,6 +9,7 @@ Sources: ITU-T T.81, annex B; JFIF 1.02; Adobe Technical Note 5116 (APP14); TIFF
 from typing import NamedTuple
 
 import imagecodecs
+import numpy as np
 
 from bipl.codecs.segment import Array, Buffer, SegmentFormat
 
@@ -16,26 +17,29 @@ _SOI, _EOI, _SOS, _APP0, _APP14 = 0xD8, 0xD9, 0xDA, 0xE0, 0xEE
 # SOF0 to SOF15 without DHT, JPG and DAC.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _LOSSLESS = frozenset((0xC3, 0xC7, 0xCB, 0xCF))
+_UINT8 = np.dtype(np.uint8)
 _ALONE = frozenset((0x01, _SOI, _EOI, *range(0xD0, 0xD8)))
 
 
 class StreamHead(NamedTuple):
     """What the markers before the first scan tell.
 
-    `samplings` are the sampling factors of the components, horizontal in the high four bits.
+    `is_subsampled` says whether components differ in resolution, as only chroma does; `adobe_transform`
+    is None without Adobe's marker.
     """
 
     frame: int
     bits: int
+    height: int
+    width: int
     components: bytes
-    samplings: tuple[int, ...]
+    is_subsampled: bool
     is_jfif: bool
     adobe_transform: int | None
 
-    @property
-    def is_subsampled(self) -> bool:
-        """Whether components differ in resolution, as only chroma does."""
-        return len(set(self.samplings)) > 1
+
+# The bytes before the last scan that was read, and what they said: most tiles of a level agree in them.
+_last_head: tuple[bytes, StreamHead] | None = None
 
 
 def read_head(data: Buffer) -> StreamHead:
@@ -46,11 +50,20 @@ def read_head(data: Buffer) -> StreamHead:
     ValueError
         If there is no frame.
     """
-    view = memoryview(data)
-    size = len(view)
+    global _last_head  # noqa: PLW0603 - a memo of one entry, replaced as a whole
+    memo = _last_head
+    if memo is not None and data[: len(memo[0])] == memo[0]:
+        return memo[1]
+    head, size = _walk(memoryview(data))
+    _last_head = bytes(data[:size]), head
+    return head
+
+
+def _walk(view: memoryview) -> tuple[StreamHead, int]:
+    """Return what the markers say, and where the first scan's marker ends."""
     position, is_jfif, adobe = 0, False, None
     frame: tuple[int, memoryview] | None = None
-    while position + 4 <= size:
+    while position + 4 <= len(view):
         if view[position] != 0xFF:
             raise ValueError(f'expected a JPEG marker at byte {position}, found {view[position]:#04x}')
         marker = view[position + 1]
@@ -60,10 +73,10 @@ def read_head(data: Buffer) -> StreamHead:
         if marker in _ALONE:
             position += 2
             continue
-        length = view[position + 2] << 8 | view[position + 3]
-        body = view[position + 4 : position + 2 + length]
         if marker == _SOS:
             break
+        length = view[position + 2] << 8 | view[position + 3]
+        body = view[position + 4 : position + 2 + length]
         if marker == _APP0:
             is_jfif = is_jfif or bytes(body[:5]) == b'JFIF\0'
         elif marker == _APP14 and len(body) >= 12 and bytes(body[:5]) == b'Adobe':
@@ -74,7 +87,17 @@ def read_head(data: Buffer) -> StreamHead:
     if frame is None or len(frame[1]) < 6:
         raise ValueError('expected a JPEG frame, found none')
     marker, body = frame
-    return StreamHead(marker, body[0], bytes(body[6::3]), tuple(body[7::3]), is_jfif, adobe)
+    head = StreamHead(
+        frame=marker,
+        bits=body[0],
+        height=body[1] << 8 | body[2],
+        width=body[3] << 8 | body[4],
+        components=bytes(body[6::3]),
+        is_subsampled=len(set(body[7::3])) > 1,
+        is_jfif=is_jfif,
+        adobe_transform=adobe,
+    )
+    return head, position + 2
 
 
 def input_colours(head: StreamHead, form: SegmentFormat) -> str | None:
@@ -94,13 +117,17 @@ def decode(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
     colours = input_colours(head, form)
     target = 'RGB' if len(head.components) == 3 and (form.is_rgb or form.is_ycbcr) else None
     if head.bits == 8 and head.frame not in _LOSSLESS:
-        return imagecodecs.jpeg8_decode(
+        # Only a stream that keeps the directory's promise may ask for memory in its name.
+        is_expected = (head.height, head.width) == shape and len(head.components) == form.samples
+        array: Array = imagecodecs.jpeg8_decode(
             data,
             tables=form.jpeg_tables,
             colorspace=colours,
             outcolorspace='GRAYSCALE' if form.samples == 1 else target,
+            out=form.empty((*shape, form.samples), _UINT8) if is_expected and form.samples > 1 else None,
         )
-    return imagecodecs.jpeg_decode(
+        return array
+    deep: Array = imagecodecs.jpeg_decode(
         data,
         tables=form.jpeg_tables,
         colorspace=colours,
@@ -108,3 +135,4 @@ def decode(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
         bitspersample=form.bits,
         shape=shape,
     )
+    return deep

@@ -39,6 +39,8 @@ class SegmentFormat:
         What LERC blobs are packed in: 0 nothing, 1 deflate, 2 ZSTD.
     is_complex_integer
         SampleFormat 5: pairs of integers.
+    empty
+        Makes the array to decode into: memory that was used before saves the time of new pages.
     """
 
     samples: int
@@ -53,6 +55,7 @@ class SegmentFormat:
     t4_options: int = 0
     lerc_compression: int = 0
     is_complex_integer: bool = False
+    empty: Callable[[tuple[int, ...], npt.DTypeLike], Array] = np.empty
 
 
 Decoder: TypeAlias = Callable[[Buffer, SegmentFormat, tuple[int, int]], Array]

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable, Hashable
-from functools import partial
 from math import prod
 from typing import Any
 
@@ -145,11 +144,11 @@ class ImageLevel(Image):
         out = np.empty(shape, self._dtype)
         if y0 < 0 or x0 < 0 or y1 > height or x1 > width:
             out[...] = self._fill
-        get, key = self._cache.get, self._key
+        get, key, decode = self._cache.get, self._key, self._decoded
         for tile, top, bottom, left, right in self._grid.touching(box):
-            pixels = get((key, tile), partial(self._decoded, tile))
+            pixels = get((key, tile), decode, tile)
             if pixels is None and self._finer is not None:
-                pixels = get((key, tile, *self._rendered_for), partial(self._rendered, tile))
+                pixels = get((key, tile, *self._rendered_for), self._rendered, tile)
             a, b = max(y0, top), min(y1, bottom)
             c, d = max(x0, left), min(x1, right)
             target = out[a - y0 : b - y0, c - x0 : d - x0]

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 Array: TypeAlias = npt.NDArray[Any]
 Edges: TypeAlias = npt.NDArray[np.float64]
+Indices: TypeAlias = npt.NDArray[np.intp]
 
 
 def area_edges(start: float, factor: float, count: int, size: int) -> Edges:
@@ -36,17 +37,28 @@ def area_mean(array: Array, edges: Edges, axis: int) -> npt.NDArray[np.float64]:
         float64, with `len(edges) - 1` entries along the axis.
     """
     source = np.moveaxis(array, axis, 0)
-    size = len(source)
-    whole = np.minimum(edges.astype(np.intp), size - 1)
-    fraction = (edges - whole).reshape(-1, *[1] * (source.ndim - 1))
-    # The sum up to each border: whole pixels before it, and its share of the one it falls into.
-    sums = np.zeros((size + 1, *source.shape[1:]))
-    np.cumsum(source, axis=0, dtype=np.float64, out=sums[1:])
-    up_to = sums[whole] + fraction * source[whole]
-    widths = np.diff(edges).reshape(fraction[1:].shape)
-    means = np.diff(up_to, axis=0) / np.where(widths > 0, widths, 1)
-    means = np.where(widths > 0, means, source[whole[:-1]])
-    return np.moveaxis(means, 0, axis)
+    whole = edges.astype(np.intp)
+    starts, stops = np.minimum(whole[:-1], len(source) - 1), whole[1:]
+    # Sums of whole pixels, less the share of the first before the border, plus that of the last within.
+    sums = np.zeros((len(starts), *source.shape[1:]))
+    crossing = np.nonzero(whole[:-1] < stops)[0]
+    if crossing.size:
+        inside = source[: stops[crossing[-1]]]
+        sums[crossing] = np.add.reduceat(inside, starts[crossing], axis=0, dtype=np.float64)
+    _add_share(sums, source, starts, starts - edges[:-1])
+    _add_share(sums, source, stops, edges[1:] - stops)
+    widths = np.diff(edges)
+    flat = widths <= 0
+    sums[flat] = source[starts[flat]]
+    widths[flat] = 1
+    return np.moveaxis(sums / widths.reshape(-1, *[1] * (source.ndim - 1)), 0, axis)
+
+
+def _add_share(sums: Edges, source: Array, at: Indices, share: Edges) -> None:
+    """Add a share of single pixels; where it is 0 they are not looked at, so a NaN stays where it is."""
+    some = np.nonzero(share)[0]
+    some = some[at[some] < len(source)]
+    sums[some] += share[some].reshape(-1, *[1] * (source.ndim - 1)) * source[at[some]]
 
 
 def to_dtype(values: npt.NDArray[np.float64], dtype: np.dtype[Any]) -> Array:

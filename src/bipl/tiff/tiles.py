@@ -1,16 +1,18 @@
 """The tiles of one directory: index in, decoded and upright pixels out."""
 
+from bisect import bisect_right
 from collections.abc import Hashable
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from bipl.cache import process_cache
 from bipl.codecs import colour
 from bipl.codecs.registry import DECODERS, IS_JPEG
-from bipl.codecs.segment import Array, Buffer, SegmentFormat, fit
+from bipl.codecs.segment import Array, SegmentFormat, fit
 from bipl.errors import CorruptTileError, MissingDependencyError
-from bipl.geometry import Placement, RegularGrid
+from bipl.geometry import RegularGrid
 from bipl.tiff.directory import Directory
 from bipl.tiff.image import StoredImage, read_image, table_tags
 from bipl.tiff.segments import SegmentTable
@@ -20,6 +22,8 @@ from bipl.tiff.tags import Photometric, Tag, compression_name
 # taken for a broken directory.
 _SURELY_DECODED_BYTES = 2**28
 _MOST_EXPANSION = 20_000
+# Uncompressed strips are read in pieces of this size.
+_CUT_BYTES = 2**18
 _RGB = frozenset((Photometric.RGB, Photometric.YCBCR))
 
 
@@ -55,17 +59,51 @@ class TiffTiles:
     def __init__(self, directory: Directory, title: str = 'image') -> None:
         self.directory = directory
         self.image: StoredImage = read_image(directory)
-        self.grid: RegularGrid = self.image.grid
         self.rename(title)
-        self.key: Hashable = (directory.source.identity, 'tiff', directory.offset)
+        # A string: its hash is computed once, a tuple's at each look-up.
+        self.key: Hashable = f'{directory.source.identity} tiff {directory.offset}'
         self._planes = self.image.samples if self.image.is_separate else 1
         self._plane_samples = 1 if self.image.is_separate else self.image.samples
+        self._plane_segments = self.image.grid.rows * self.image.grid.columns
+        self._row_bytes = -(-self.image.tile_width * self._plane_samples * self.image.bits // 8)
+        self._decoded_bytes = (
+            self.image.tile_height
+            * self.image.tile_width
+            * self._plane_samples
+            * self.image.stored_dtype.itemsize
+        )
+        self._least_bytes = (
+            self._decoded_bytes // _MOST_EXPANSION if self._decoded_bytes > _SURELY_DECODED_BYTES else 0
+        )
+        self.grid: RegularGrid = self._cut_grid()
+        self._is_cut = self.grid.tile_shape[0] != self.image.tile_height
         self._decode = DECODERS[self.image.compression]
         offsets, counts = table_tags(directory, is_tiled=self.image.is_tiled)
         self._offsets = SegmentTable(directory, offsets)
         self._counts = SegmentTable(directory, counts) if directory.count(counts) else None
         if self.image.is_palette and not directory.count(Tag.ColorMap):
             raise directory.corrupt('ColorMap: a required field of a palette image, found none')
+
+    def _cut_grid(self) -> RegularGrid:
+        """Return the grid of tiles or strips; large uncompressed strips are cut, to read no more than asked.
+
+        A cut strip has a whole number of equal pieces, so that the grid stays regular.
+        """
+        image = self.image
+        whole = image.grid
+        if (
+            image.is_tiled
+            or image.compression != 1
+            or image.predictor != 1
+            or self._decoded_bytes <= _CUT_BYTES
+        ):
+            return whole
+        rows = max(1, _CUT_BYTES // self._row_bytes)
+        if whole.rows > 1:
+            rows = next(
+                count for count in range(min(rows, image.tile_height), 0, -1) if not image.tile_height % count
+            )
+        return RegularGrid(whole.shape, (rows, image.width))
 
     def rename(self, title: str) -> None:
         """Set what the image is called in messages."""
@@ -113,25 +151,22 @@ class TiffTiles:
         CorruptTileError
             If it lies beyond the file or does not decode.  Other tiles are not affected.
         """
-        placement = self.grid.placement(tile)
-        stride = self.grid.rows * self.grid.columns
-        planes = [self._decode_segment(tile + i * stride, placement) for i in range(self._planes)]
-        if len(planes) == 1:
-            stored = planes[0]
-            if stored is None:
-                return None
-        else:
-            there = [plane for plane in planes if plane is not None]
-            if not there:
-                return None
-            blank = np.zeros_like(there[0])
-            stored = np.concatenate([blank if plane is None else plane for plane in planes], axis=2)
-        if self._is_plain:
+        stored = self._decode_segment(tile, 0) if self._planes == 1 else self._decode_planes(tile)
+        if stored is None or self._is_plain:
             return stored
         try:
             return self._upright(stored)
         except ValueError as error:
-            raise self._corrupt(placement, 0, 0, error) from error
+            raise self._corrupt(tile, *self.locate(self._segment(tile)[0]), error) from error
+
+    def _decode_planes(self, tile: int) -> Array | None:
+        """Put the planes of a tile together; an absent one is 0, unless all are."""
+        planes = [self._decode_segment(tile, plane) for plane in range(self._planes)]
+        there = [plane for plane in planes if plane is not None]
+        if not there:
+            return None
+        blank = np.zeros_like(there[0])
+        return np.concatenate([blank if plane is None else plane for plane in planes], axis=2)
 
     @property
     def table_length(self) -> int:
@@ -153,56 +188,69 @@ class TiffTiles:
         if count or not offset or (self._counts is not None and self.image.is_tiled):
             return count
         if self.image.compression == 1:
-            height = min(self.image.tile_height, self.image.height)
-            return height * -(-self.image.tile_width * self._plane_samples * self.image.bits // 8)
-        behind = (self._offsets[i] for i in range(self._offsets.count))
-        return min((o for o in behind if o > offset), default=self.directory.source.size) - offset
+            return self.image.tile_height * self._row_bytes
+        behind = bisect_right(self._sorted_offsets, offset)
+        end = (
+            self._sorted_offsets[behind] if behind < len(self._sorted_offsets) else self.directory.source.size
+        )
+        return max(end - offset, 0)
 
-    def _decode_segment(self, segment: int, placement: Placement) -> Array | None:
-        """Decode the samples of one plane of a tile."""
-        offset, size = self.locate(segment)
+    @cached_property
+    def _sorted_offsets(self) -> list[int]:
+        return sorted(self._offsets[i] for i in range(self._offsets.count))
+
+    def _segment(self, tile: int) -> tuple[int, int]:
+        """Return the segment that holds a tile's first plane, and its first row in there."""
+        if self._is_cut:
+            return divmod(tile * self.grid.tile_shape[0], self.image.tile_height)
+        return tile, 0
+
+    def _decode_segment(self, tile: int, plane: int) -> Array | None:
+        """Decode the samples of one plane of a tile; None if it is absent."""
+        segment, first_row = self._segment(tile)
+        offset, size = self.locate(segment + plane * self._plane_segments)
         if size == 0:
             return None
+        shape = self.grid.tile_shape
+        if not self.image.is_tiled:  # the last strip holds the rows that are left; a tile is always whole
+            shape = self._needed(tile)
+        if self._is_cut:
+            offset += first_row * self._row_bytes
+            size = min(shape[0] * self._row_bytes, max(size - first_row * self._row_bytes, 0))
+        elif size < self._least_bytes:
+            message = f'expected pixels in proportion, found {self._decoded_bytes} bytes promised'
+            raise self._corrupt(tile, offset, size, message)
         data = self.directory.source.read(offset, size)
-        needed = (placement.y1 - placement.y0, placement.x1 - placement.x0)
-        # The last strip holds the rows that are left; a tile is always whole.
-        shape = (self.image.tile_height if self.image.is_tiled else needed[0], self.image.tile_width)
         if len(data) < size and self.image.compression != 1:
-            message = f'expected {size} bytes, found {len(data)}: the file is cut off'
-            raise self._corrupt(placement, offset, size, message)
-        self._check_promise(placement, offset, size, shape)
+            raise self._corrupt(
+                tile, offset, size, f'expected {size} bytes, found {len(data)}: the file is cut off'
+            )
         try:
-            array = fit(self._decode(data, self._format, shape), shape, self._plane_samples, needed)
+            array = self._decode(data, self._format, shape)
+            if array.shape != (*shape, self._plane_samples):
+                array = fit(array, shape, self._plane_samples, self._needed(tile))
         except ImportError as error:
             raise MissingDependencyError(
                 f'{self.name}: {compression_name(self.image.compression)} needs a build of imagecodecs that '
                 f'has it ({error}); pip install --upgrade imagecodecs'
             ) from error
         except Exception as error:
-            raise self._corrupt(placement, offset, size, error) from error
-        return self._own(array, data)
-
-    def _own(self, array: Array, data: Buffer) -> Array:
-        """Return samples of the right type that do not live in the file's map."""
-        if array.dtype != self.image.stored_dtype:
+            raise self._corrupt(tile, offset, size, error) from error
+        if array.dtype is not self.image.stored_dtype and array.dtype != self.image.stored_dtype:
             array = array.astype(self.image.stored_dtype)
-        elif self.image.compression == 1 and np.may_share_memory(array, np.frombuffer(data, np.uint8)):
-            array = array.copy()
-        return array
+        # Uncompressed samples may still lie in the file's map.
+        return array if self.image.compression != 1 or array.base is None else array.copy()
 
-    def _check_promise(self, placement: Placement, offset: int, size: int, shape: tuple[int, int]) -> None:
-        decoded = shape[0] * shape[1] * self._plane_samples * self.image.stored_dtype.itemsize
-        if decoded > max(_SURELY_DECODED_BYTES, size * _MOST_EXPANSION):
-            message = f'expected pixels in proportion, found {decoded} bytes promised out of {size}'
-            raise self._corrupt(placement, offset, size, message)
+    def _needed(self, tile: int) -> tuple[int, int]:
+        """Return the height and width of a tile's part inside the image."""
+        place = self.grid.placement(tile)
+        return place.y1 - place.y0, place.x1 - place.x0
 
-    def _corrupt(
-        self, placement: Placement, offset: int, size: int, error: Exception | str
-    ) -> CorruptTileError:
+    def _corrupt(self, tile: int, offset: int, size: int, error: Exception | str) -> CorruptTileError:
         what = error if isinstance(error, str) else f'{type(error).__name__}: {error}'
         kind = 'tile' if self.image.is_tiled else 'strip'
         return CorruptTileError(
-            f'{self.name}: {kind} {self.grid.describe(placement.tile)} at offset {offset}, {size} bytes of '
+            f'{self.name}: {kind} at {self.grid.describe(tile)}, offset {offset}, {size} bytes of '
             f'{compression_name(self.image.compression)}: {what}'
         )
 
@@ -226,6 +274,7 @@ class TiffTiles:
             t4_options=directory.integer(Tag.T4Options, 0) if image.compression == 3 else 0,
             lerc_compression=lerc[1] if len(lerc) > 1 else 0,
             is_complex_integer=image.is_complex_integer,
+            empty=process_cache().empty,
         )
 
     @cached_property

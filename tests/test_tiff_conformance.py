@@ -1,0 +1,293 @@
+"""Every sound way to store samples in a TIFF reads as what was written, and as what tifffile reads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bipl import Slide, UnsupportedSlideError
+from tests import judges
+from tests.builders.fields import Entry, FieldType, Tag
+from tests.builders.patterns import noise_image, smooth_image
+from tests.builders.tiff import Directory, JpegOptions, build_tiff, expected_pixels
+from tests.tiff_cases import CASES, JPEG_CASES, LOSSLESS_CASES, SAMPLE_CASES, TiffCase
+
+Array = np.ndarray[Any, Any]
+
+VISIBLE_DIFFERENCE = 6
+"""Of JPEG to what it was made of, quality 95 and chroma at a quarter included; wrong colours are far off."""
+
+FULL_RANGE = Entry(FieldType.RATIONAL, (0, 1, 255, 1, 128, 1, 255, 1, 128, 1, 255, 1))
+VIDEO_RANGE = Entry(FieldType.RATIONAL, (15, 1, 235, 1, 128, 1, 240, 1, 128, 1, 240, 1))
+BT709 = Entry(FieldType.RATIONAL, (2126, 10000, 7152, 10000, 722, 10000))
+YCBCR_COEFFICIENTS, REFERENCE_BLACK_WHITE = 529, 532
+
+lossless_cases = pytest.mark.parametrize('case', LOSSLESS_CASES, ids=lambda case: case.name)
+jpeg_cases = pytest.mark.parametrize('case', JPEG_CASES, ids=lambda case: case.name)
+
+
+@cache
+def opened(case: TiffCase) -> Slide:
+    return Slide.open(case.data)
+
+
+@cache
+def whole(case: TiffCase) -> Array:
+    return opened(case).numpy()
+
+
+def read(directory: Directory, **flavour: Any) -> Array:
+    return Slide.open(build_tiff([directory], **flavour)).numpy()
+
+
+def assert_same(found: Array, expected: Array) -> None:
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+    np.testing.assert_array_equal(found, expected)
+
+
+def rgb(**fields: Any) -> Directory:
+    return Directory(**{'image': noise_image(37, 50, 3), 'photometric': 'rgb', 'tile': (16, 32)} | fields)
+
+
+@lossless_cases
+def test_samples_are_those_that_were_written(case):
+    assert_same(whole(case), case.written)
+
+
+@lossless_cases
+def test_samples_are_those_that_tifffile_reads(case):
+    assert_same(whole(case), judges.tifffile_samples(case.judged_data))
+
+
+@jpeg_cases
+def test_jpeg_is_decoded_as_tifffile_decodes_it(case):
+    assert_same(whole(case), judges.tifffile_samples(case.judged_data))
+
+
+@jpeg_cases
+def test_jpeg_looks_like_what_was_written(case):
+    difference = np.abs(whole(case).astype(int) - case.written)
+    assert difference.max() <= VISIBLE_DIFFERENCE
+
+
+def spans(size: int) -> st.SearchStrategy[tuple[int, int]]:
+    return st.tuples(st.integers(-size // 2, 2 * size), st.integers(0, 2 * size)).map(
+        lambda s: (s[0], sum(s))
+    )
+
+
+@settings(max_examples=400, deadline=None, derandomize=True, database=None)
+@given(case=st.sampled_from(CASES), y=spans(40), x=spans(50))
+def test_any_box_is_a_cut_of_the_whole(case, y, x):
+    expected = judges.padded_cut(whole(case), opened(case).background, y, x)
+    assert_same(opened(case)[y[0] : y[1], x[0] : x[1]], expected)
+
+
+@pytest.mark.parametrize('channels', [1, 2])
+@pytest.mark.parametrize('dtype', ['u1', 'u2', 'u4', 'u8'])
+def test_inverted_grey_is_turned_upright(dtype, channels):
+    directory = rgb(image=noise_image(37, 50, channels, dtype), photometric='white_is_zero')
+    stored = judges.tifffile_samples(build_tiff([directory]))
+    assert_same(read(directory), judges.inverted(stored, directory.stored_bits))
+
+
+@pytest.mark.parametrize(('bits', 'dtype'), [(1, bool), (2, 'u1'), (4, 'u1'), (12, 'u2')])
+def test_inverted_packed_grey_is_turned_upright(bits, dtype):
+    image = noise_image(37, 50, 1, dtype, bits=None if bits == 1 else bits)
+    directory = rgb(image=image, bits=bits, photometric='white_is_zero')
+    assert_same(read(directory), judges.inverted(image, bits))
+
+
+def test_inverted_grey_in_jpeg_is_turned_upright():
+    directory = rgb(image=smooth_image(37, 50, 1), compression='jpeg', photometric='white_is_zero')
+    stored = judges.tifffile_samples(build_tiff([directory]))
+    assert_same(read(directory), judges.inverted(stored, 8))
+
+
+@pytest.mark.parametrize('planar', ['chunky', 'separate'])
+@pytest.mark.parametrize('dtype', ['u1', 'u2', 'f4'])
+@pytest.mark.parametrize(('photometric', 'channels'), [('grey', 2), ('grey', 5), ('rgb', 4), ('rgb', 6)])
+def test_samples_beyond_the_colours_are_kept(photometric, channels, dtype, planar):
+    image = noise_image(37, 50, channels, dtype)
+    assert_same(read(rgb(image=image, photometric=photometric, planar=planar)), image)
+
+
+@pytest.mark.parametrize('compression', ['none', 'lzw'])
+@pytest.mark.parametrize('layout', [{'tile': (16, 32)}, {'tile': None, 'rows_per_strip': 7}])
+@pytest.mark.parametrize(
+    ('bits', 'dtype'), [(1, bool), (2, 'u1'), (4, 'u1'), (8, 'u1'), (12, 'u2'), (16, 'u2')], ids=str
+)
+def test_palette_indices_become_colours(bits, dtype, layout, compression):
+    image = noise_image(37, 50, 1, dtype, bits=bits if bits in {2, 4, 12} else None)
+    colormap = noise_image(2**bits, 3, 1, 'u2')[..., 0]
+    directory = rgb(
+        image=image, bits=bits, photometric='palette', colormap=colormap, compression=compression, **layout
+    )
+    stored = judges.tifffile_samples(build_tiff([directory]))
+    assert_same(read(directory), judges.palette_colours(stored, colormap))
+
+
+def test_alpha_beside_palette_indices_is_kept():
+    image, colormap = noise_image(37, 50, 2), noise_image(256, 3, 1, 'u2')[..., 0]
+    directory = rgb(image=image, photometric='palette', colormap=colormap)
+    assert_same(read(directory), judges.palette_colours(image, colormap))
+
+
+@pytest.mark.parametrize('planar', ['chunky', 'separate'])
+@pytest.mark.parametrize('channels', [4, 5])
+@pytest.mark.parametrize('dtype', ['u1', 'u2', 'u4'])
+def test_inks_become_colours(dtype, channels, planar):
+    directory = rgb(image=noise_image(37, 50, channels, dtype), photometric='cmyk', planar=planar)
+    stored = judges.tifffile_samples(build_tiff([directory]))
+    assert_same(read(directory), judges.cmyk_colours(stored))
+
+
+@pytest.mark.parametrize(('colour', 'marker'), [('cmyk', 'none'), ('cmyk', 'adobe'), ('ycck', 'adobe')])
+def test_inks_in_jpeg_become_colours(colour, marker):
+    options = JpegOptions(colour=colour, marker=marker)
+    directory = rgb(image=smooth_image(37, 50, 4), compression='jpeg', photometric='cmyk', jpeg=options)
+    stored = judges.tifffile_samples(build_tiff([directory]))
+    assert_same(read(directory), judges.cmyk_colours(stored))
+
+
+def assert_rounded(found: Array, exact: Array) -> None:
+    assert found.shape == exact.shape
+    # Halves may go either way, and a float32 knows 1 in 2**24.
+    assert np.abs(found - exact).max() <= 0.5 + exact.max() * 2**-22
+
+
+@pytest.mark.parametrize('planar', ['chunky', 'separate'])
+@pytest.mark.parametrize('dtype', ['u1', 'u2'])
+@pytest.mark.parametrize('compression', ['none', 'packbits', 'lzw', 'adobe_deflate', 'zstd', 'lzma'])
+def test_ycbcr_without_jpeg_becomes_rgb(compression, dtype, planar):
+    image = noise_image(37, 50, 3, dtype)
+    directory = rgb(image=image, photometric='ycbcr', compression=compression, planar=planar)
+    assert_rounded(read(directory), judges.ycbcr_colours(image))
+
+
+def test_ycbcr_of_32_bits_becomes_rgb():
+    image = noise_image(37, 50, 3, 'u4')
+    image[0] = 2**32 - 1, 2**31, 2**31
+    assert_rounded(read(rgb(image=image, photometric='ycbcr')), judges.ycbcr_colours(image))
+
+
+@pytest.mark.parametrize(
+    ('fields', 'arguments'),
+    [
+        ({YCBCR_COEFFICIENTS: BT709}, {'luma': (0.2126, 0.7152, 0.0722)}),
+        ({REFERENCE_BLACK_WHITE: FULL_RANGE}, {}),
+        ({REFERENCE_BLACK_WHITE: VIDEO_RANGE}, {'reference': (15, 235, 128, 240, 128, 240)}),
+    ],
+    ids=['coefficients', 'full range', 'video range'],
+)
+def test_ycbcr_fields_count(fields, arguments):
+    directory = rgb(photometric='ycbcr', extra_tags=fields)
+    assert_rounded(read(directory), judges.ycbcr_colours(directory.image, **arguments))
+
+
+def test_subsampled_ycbcr_without_jpeg_is_refused():
+    # Stored as 16 rows of three samples, said to be 32 rows of data units of 2 x 2 pixels: as many bytes.
+    says = {
+        Tag.IMAGE_LENGTH: Entry(FieldType.SHORT, (40,)),
+        Tag.TILE_LENGTH: Entry(FieldType.SHORT, (32,)),
+        Tag.YCBCR_SUBSAMPLING: Entry(FieldType.SHORT, (2, 2)),
+    }
+    data = build_tiff([rgb(image=noise_image(20, 32, 3), photometric='ycbcr', overrides=says)])
+    with pytest.raises(UnsupportedSlideError, match=r'IFD 0.*YCbCrSubSampling'):
+        Slide.open(data)
+
+
+@pytest.mark.parametrize('photometric', ['rgb', 'ycbcr'])
+def test_aperio_33003_holds_ycbcr_whatever_the_directory_says(photometric):
+    directory = rgb(photometric=photometric, compression='aperio_33003')
+    assert_rounded(read(directory), judges.ycbcr_colours(directory.image))
+
+
+@pytest.mark.parametrize('layout', [{'tile': (64, 80)}, {'tile': None, 'rows_per_strip': 16}], ids=str)
+@pytest.mark.parametrize(('photometric', 'channels'), [('grey', 1), ('rgb', 3)])
+def test_jpeg_of_12_bits_is_decoded_as_tifffile_decodes_it(photometric, channels, layout):
+    image = smooth_image(50, 70, channels).astype(np.uint16) * 16
+    directory = rgb(image=image, bits=12, photometric=photometric, compression='jpeg', **layout)
+    assert_same(read(directory), judges.tifffile_samples(build_tiff([directory])))
+
+
+@pytest.mark.parametrize('byteorder', ['<', '>'], ids=['II', 'MM'])
+@pytest.mark.parametrize('dtype', ['i2', 'i4'])
+def test_pairs_of_integers_become_complex_numbers(dtype, byteorder):
+    image = noise_image(37, 50, 2, dtype)
+    says = {
+        Tag.SAMPLES_PER_PIXEL: Entry(FieldType.SHORT, (1,)),
+        Tag.BITS_PER_SAMPLE: Entry(FieldType.SHORT, (16 * image.dtype.itemsize,)),
+        Tag.SAMPLE_FORMAT: Entry(FieldType.SHORT, (5,)),
+        Tag.EXTRA_SAMPLES: None,
+    }
+    found = read(rgb(image=image, photometric='grey', compression='lzw', overrides=says), byteorder=byteorder)
+    np.testing.assert_array_equal(found[..., 0], image[..., 0] + 1j * image[..., 1])
+
+
+@pytest.mark.parametrize('planar', ['chunky', 'separate'])
+@pytest.mark.parametrize('layout', [{'tile': (16, 32)}, {'tile': None, 'rows_per_strip': 7}], ids=str)
+@pytest.mark.parametrize(
+    ('photometric', 'channels', 'dtype'), [('rgb', 3, 'u1'), ('rgb', 3, 'u2'), ('grey', 1, 'f4')]
+)
+def test_absent_segments_are_background(photometric, channels, dtype, layout, planar):
+    image = noise_image(37, 50, channels, dtype)
+    sound = rgb(image=image, photometric=photometric, compression='lzw', planar=planar, **layout)
+    per_plane = len(range(0, 37, (sound.tile or (7,))[0])) * (2 if sound.tile else 1)
+    planes = channels if planar == 'separate' else 1
+    absent = frozenset(plane * per_plane + i for plane, i in product(range(planes), (0, 3, per_plane - 1)))
+    directory = replace(sound, absent=absent)
+    slide = Slide.open(build_tiff([directory]))
+    assert_same(slide.numpy(), expected_pixels(directory, slide.background[0]))
+
+
+@pytest.mark.parametrize(
+    ('photometric', 'channels', 'dtype', 'background'),
+    [
+        ('rgb', 3, 'u1', 255),
+        ('rgb', 4, 'u1', 255),
+        ('rgb', 3, 'u2', 65535),
+        ('rgb', 3, 'i2', 0),
+        ('rgb', 3, 'f4', 0),
+        ('ycbcr', 3, 'u1', 255),
+        ('cmyk', 4, 'u1', 255),
+        ('grey', 1, 'u1', 0),
+        ('grey', 5, 'u2', 0),
+        ('white_is_zero', 1, 'u1', 0),
+    ],
+)
+def test_background_is_white_for_brightfield_and_zero_for_the_rest(photometric, channels, dtype, background):
+    directory = rgb(image=noise_image(8, 8, channels, dtype), photometric=photometric)
+    slide = Slide.open(build_tiff([directory]))
+    assert slide.background == (background,) * slide.shape[2]
+
+
+def test_the_table_holds_every_pair_of_values():
+    def columns(case: TiffCase) -> tuple[Any, ...]:
+        stored = case.directory
+        layout = 'tiles' if stored.tile else stored.rows_per_strip
+        return (
+            stored.compression_name,
+            stored.image.dtype,
+            stored.predictor,
+            stored.planar,
+            layout,
+            case.byteorder,
+            case.big,
+        )
+
+    found = {(i, row[i], j, row[j]) for row in map(columns, SAMPLE_CASES) for i in range(7) for j in range(i)}
+    layouts, planes = ('tiles', 7, None), ('chunky', 'separate')
+    names = {row[0] for row in map(columns, SAMPLE_CASES)}
+    expected = {(4, layout, 0, name) for layout in layouts for name in names}
+    expected |= {(3, plane, 0, name) for plane in planes for name in names - {'webp'}}
+    expected |= {(5, order, 0, name) for order in '<>' for name in names}
+    expected |= {(6, big, 0, name) for big in (False, True) for name in names}
+    assert expected <= found
