@@ -284,7 +284,44 @@ def _jpeg2000s() -> Iterator[TiffCase]:
 JPEG2000_CASES = list(_jpeg2000s())
 """JPEG 2000 without loss, with and without a transform of its components."""
 
-LOSSLESS_CASES: Sequence[TiffCase] = [*SAMPLE_CASES, *PACKED_CASES, *REVERSED_CASES, *JPEG2000_CASES]
+
+def _large_strips() -> Iterator[TiffCase]:
+    one, prime, many = 500, 211, 120
+    for dtype, bits, planar, rows, byteorder in (
+        ('u1', 8, 'chunky', one, '<'),
+        ('u1', 8, 'chunky', prime, '<'),
+        ('u1', 8, 'chunky', many, '<'),
+        ('u2', 16, 'chunky', many, '>'),
+        ('u2', 16, 'separate', one, '<'),
+        ('u2', 16, 'separate', prime, '>'),
+        ('u2', 12, 'chunky', many, '<'),
+        ('u2', 12, 'separate', prime, '>'),
+        (bool, 1, 'chunky', one, '<'),
+        (bool, 1, 'chunky', many, '<'),
+        ('f8', 64, 'chunky', prime, '>'),
+    ):
+        directory = Directory(
+            image=noise_image(500, 397, 3, dtype, bits=12 if bits == 12 else None),
+            bits=bits,
+            photometric='rgb',
+            planar=planar,
+            rows_per_strip=rows,
+        )
+        yield TiffCase(f'{bits} bits-{planar}-strips of {rows}', directory, byteorder)
+    wide = Directory(image=noise_image(3, 2**17, 3), photometric='rgb', rows_per_strip=2)
+    yield TiffCase('rows of 384 KiB', wide)
+
+
+LARGE_CASES = list(_large_strips())
+"""Uncompressed strips of hundreds of kilobytes, which a reader of small boxes does well not to read whole."""
+
+LOSSLESS_CASES: Sequence[TiffCase] = [
+    *SAMPLE_CASES,
+    *PACKED_CASES,
+    *REVERSED_CASES,
+    *JPEG2000_CASES,
+    *LARGE_CASES,
+]
 """Files whose pixels are the samples as they were written."""
 
 CASES: Sequence[TiffCase] = [*LOSSLESS_CASES, *JPEG_CASES]

@@ -121,6 +121,13 @@ class ImageLevel(Image):
         return self._grid.tile_shape
 
     @property
+    def rows_decoded_at_once(self) -> int:
+        """How many rows to read together where tiles are too large for the cache; 1 where they fit."""
+        height, width = self.tile_shape
+        size_bytes = height * width * self._shape[2] * self._dtype.itemsize
+        return height if size_bytes > self._cache.budget_bytes else 1
+
+    @property
     def downsample(self) -> float:
         """Level-0 pixels a pixel; where the axes differ, their mean."""
         return sum(self.downsample_yx) / 2

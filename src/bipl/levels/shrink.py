@@ -3,14 +3,16 @@
 import numpy as np
 
 from bipl.geometry import Box
-from bipl.levels.image import Array, Image
+from bipl.levels.image import Array
+from bipl.levels.level import ImageLevel
 from bipl.ops.area import area_edges, area_mean, to_dtype
 
-_BAND_SAMPLES = 2**22
+# What is read at once: more than a row of tiles of most slides, so that few tiles are read twice.
+_BAND_BYTES = 2**25
 
 
 def shrink(
-    image: Image, origin: tuple[float, float], factors: tuple[float, float], shape: tuple[int, int]
+    image: ImageLevel, origin: tuple[float, float], factors: tuple[float, float], shape: tuple[int, int]
 ) -> Array:
     """Average the area of an image that each pixel of a smaller picture covers.
 
@@ -35,8 +37,9 @@ def shrink(
     columns = area_edges(origin[1], factors[1], shape[1], width)
     x0, x1 = _span(columns, width)
     out = np.empty((*shape, channels), image.dtype)
-    per_row = max(1.0, factors[0]) * (x1 - x0) * channels
-    step = max(1, int(_BAND_SAMPLES / per_row))
+    row_bytes = (x1 - x0) * channels * image.dtype.itemsize
+    rows_at_once = max(_BAND_BYTES // row_bytes, image.rows_decoded_at_once)
+    step = max(1, int(rows_at_once / factors[0]))
     for first in range(0, shape[0], step):
         edges = rows[first : first + step + 1]
         y0, y1 = _span(edges, height)
@@ -52,7 +55,7 @@ def _span(edges: np.ndarray[tuple[int], np.dtype[np.float64]], size: int) -> tup
     return start, max(int(np.ceil(edges[-1])), start + 1)
 
 
-def fitted(image: Image, max_size: int) -> Array:
+def fitted(image: ImageLevel, max_size: int) -> Array:
     """Return the whole of an image, shrunk so that its longer side is `max_size` if it is more."""
     height, width, _ = image.shape
     longer = max(height, width)

@@ -18,13 +18,13 @@ def area_edges(start: float, factor: float, count: int, size: int) -> Edges:
     return np.clip(start + factor * np.arange(count + 1, dtype=np.float64), 0, size)
 
 
-def area_mean(array: Array, edges: Edges, axis: int) -> npt.NDArray[np.float64]:
+def area_mean(array: Array, edges: Edges, axis: int) -> Array:
     """Average along one axis between borders.
 
     Parameters
     ----------
     array
-        Any real samples.
+        Any samples.
     edges
         Ascending positions in pixels of that axis, within `[0, array.shape[axis]]`; a fractional one
         shares its pixel by area.  Where two are equal, the result is the pixel they fall on.
@@ -34,17 +34,18 @@ def area_mean(array: Array, edges: Edges, axis: int) -> npt.NDArray[np.float64]:
     Returns
     -------
     array
-        float64, with `len(edges) - 1` entries along the axis.
+        float64 (complex128 of complex samples), with `len(edges) - 1` entries along the axis.
     """
     source = np.moveaxis(array, axis, 0)
     whole = edges.astype(np.intp)
     starts, stops = np.minimum(whole[:-1], len(source) - 1), whole[1:]
     # Sums of whole pixels, less the share of the first before the border, plus that of the last within.
-    sums = np.zeros((len(starts), *source.shape[1:]))
+    exact = np.result_type(array.dtype, np.float64)
+    sums = np.zeros((len(starts), *source.shape[1:]), exact)
     crossing = np.nonzero(whole[:-1] < stops)[0]
     if crossing.size:
         inside = source[: stops[crossing[-1]]]
-        sums[crossing] = np.add.reduceat(inside, starts[crossing], axis=0, dtype=np.float64)
+        sums[crossing] = np.add.reduceat(inside, starts[crossing], axis=0, dtype=exact)
     _add_share(sums, source, starts, starts - edges[:-1])
     _add_share(sums, source, stops, edges[1:] - stops)
     widths = np.diff(edges)
@@ -54,14 +55,14 @@ def area_mean(array: Array, edges: Edges, axis: int) -> npt.NDArray[np.float64]:
     return np.moveaxis(sums / widths.reshape(-1, *[1] * (source.ndim - 1)), 0, axis)
 
 
-def _add_share(sums: Edges, source: Array, at: Indices, share: Edges) -> None:
+def _add_share(sums: Array, source: Array, at: Indices, share: Edges) -> None:
     """Add a share of single pixels; where it is 0 they are not looked at, so a NaN stays where it is."""
     some = np.nonzero(share)[0]
     some = some[at[some] < len(source)]
     sums[some] += share[some].reshape(-1, *[1] * (source.ndim - 1)) * source[at[some]]
 
 
-def to_dtype(values: npt.NDArray[np.float64], dtype: np.dtype[Any]) -> Array:
+def to_dtype(values: Array, dtype: np.dtype[Any]) -> Array:
     """Round to a dtype's nearest values; half and more of true is true."""
     if dtype.kind == 'b':
         return values >= 0.5

@@ -1,4 +1,4 @@
-"""What the right pixels are, without the package under test: tifffile, and colour formulas in float64."""
+"""What the right pixels are: stored samples by tifffile, colours by formulas, cuts by numpy."""
 
 from __future__ import annotations
 

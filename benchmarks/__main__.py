@@ -1,0 +1,22 @@
+"""Run the benchmarks: `python -m benchmarks [imports] [opening] [reading]`."""
+
+import argparse
+
+from benchmarks import imports, opening, reading
+
+BENCHMARKS = {'imports': imports.main, 'opening': opening.main, 'reading': reading.main}
+
+
+def main() -> None:
+    """Run those that are named, or all."""
+    parser = argparse.ArgumentParser(prog='python -m benchmarks', description=__doc__)
+    parser.add_argument('names', nargs='*', metavar='NAME', help=', '.join(BENCHMARKS))
+    names = parser.parse_args().names or list(BENCHMARKS)
+    for name in names:
+        if name not in BENCHMARKS:
+            parser.error(f'expected one of {", ".join(BENCHMARKS)}, found {name}')
+        BENCHMARKS[name]()
+
+
+if __name__ == '__main__':
+    main()

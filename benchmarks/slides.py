@@ -1,0 +1,60 @@
+"""The slides to measure on, made once and kept in `.cache/benchmarks`."""
+
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = ROOT / '.cache' / 'benchmarks'
+TILE = 256
+
+
+def tissue_slide() -> Path:
+    """Return a slide that decodes like one: the demo's, or `BIPL_BENCH_SLIDE` where that is set."""
+    if given := os.environ.get('BIPL_BENCH_SLIDE'):
+        return Path(given)
+    path = CACHE / 'tissue.svs'
+    if not path.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        script = ROOT / 'examples' / 'synthetic.py'
+        part = path.with_suffix('.part.svs')
+        subprocess.run([sys.executable, str(script), str(part), '--shape', '12000', '16000'], check=True)
+        part.replace(path)
+    return path
+
+
+def slide_of_many_tiles(count: int) -> Path:
+    """Return a BigTIFF of `count` tiles, a square number, whose offsets all lead to the same one."""
+    path = CACHE / f'tiles-{count}.tif'
+    if path.exists():
+        return path
+    CACHE.mkdir(parents=True, exist_ok=True)
+    side = round(count**0.5) * TILE
+    tile = imagecodecs.jpeg8_encode(
+        np.full((TILE, TILE, 3), 200, np.uint8), colorspace='RGB', outcolorspace='YCBCR'
+    )
+    data_offset = 16
+    directory_offset = data_offset + len(tile) + len(tile) % 2
+    entries = [
+        (256, 4, 1, side), (257, 4, 1, side), (258, 3, 3, 8 | 8 << 16 | 8 << 32), (259, 3, 1, 7),
+        (262, 3, 1, 6), (277, 3, 1, 3), (322, 4, 1, TILE), (323, 4, 1, TILE), (324, 16, count, 0), (325, 4, count, 0),
+    ]  # fmt: skip
+    offsets_offset = directory_offset + 8 + 20 * len(entries) + 8
+    places = {324: offsets_offset, 325: offsets_offset + 8 * count}
+    part = path.with_suffix('.part')
+    with part.open('wb') as file:
+        file.write(struct.pack('<2sHHHQ', b'II', 43, 8, 0, directory_offset))
+        file.write(tile.ljust(directory_offset - data_offset, b'\0'))
+        file.write(struct.pack('<Q', len(entries)))
+        for tag, kind, length, value in entries:
+            file.write(struct.pack('<HHQQ', tag, kind, length, places.get(tag, value)))
+        file.write(struct.pack('<Q', 0))
+        file.write(np.full(count, data_offset, '<u8').tobytes())
+        file.write(np.full(count, len(tile), '<u4').tobytes())
+    part.replace(path)
+    return path
