@@ -42,7 +42,8 @@ def slide_of_many_tiles(count: int) -> Path:
     directory_offset = data_offset + len(tile) + len(tile) % 2
     entries = [
         (256, 4, 1, side), (257, 4, 1, side), (258, 3, 3, 8 | 8 << 16 | 8 << 32), (259, 3, 1, 7),
-        (262, 3, 1, 6), (277, 3, 1, 3), (322, 4, 1, TILE), (323, 4, 1, TILE), (324, 16, count, 0), (325, 4, count, 0),
+        (262, 3, 1, 6), (277, 3, 1, 3), (322, 4, 1, TILE), (323, 4, 1, TILE), (324, 16, count, 0),
+        (325, 4, count, 0),
     ]  # fmt: skip
     offsets_offset = directory_offset + 8 + 20 * len(entries) + 8
     places = {324: offsets_offset, 325: offsets_offset + 8 * count}

@@ -86,7 +86,9 @@ def absent_places(page: tifffile.TiffPage) -> Iterator[tuple[slice, slice]]:
 
     A strip of 0 bytes that has a place is one of unknown size, which tifffile and libtiff read.
     """
-    height, width = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
+    height, width = (
+        (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
+    )
     columns = -(-page.imagewidth // width)
     count = columns * -(-page.imagelength // height)
     for i in range(count):

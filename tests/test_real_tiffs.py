@@ -20,7 +20,9 @@ REFUSED = {
     'conformance/chai2010/issues-10393.tif': 'IFD 0: ImageWidth: a required field',
     'conformance/gdal/gtiff/ossfuzz_470691578.tif': 'IFD 0: TileLength: a required field',
     'conformance/gdal/int24.tif': 'IFD 0: BitsPerSample: expected a size that numpy has',
-    'conformance/gdal/size_of_stripbytecount_lower_than_stripcount.tif': 'IFD 0: StripOffsets: expected 3 .* 2',
+    'conformance/gdal/size_of_stripbytecount_lower_than_stripcount.tif': (
+        'IFD 0: StripOffsets: expected 3 .* 2'
+    ),
     'conformance/gdal/stripbytecounts_count_not_same_as_stripoffsets_count.tif': (
         'IFD 0: StripByteCounts: expected 3 .* 2'
     ),

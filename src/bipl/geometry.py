@@ -273,19 +273,23 @@ def downsample_per_axis(full: tuple[int, int], level: tuple[int, int]) -> tuple[
     return ratios
 
 
+# However far a picture of one pixel is shrunk, one pixel is left.
+_ANY = 2**62
+
+
 def _floored(full: int, size: int) -> tuple[int, int]:
     """Return the first and last integer `n` with `max(full // n, 1) == size`."""
-    return full // (size + 1) + 1, full // size if size > 1 else 2 * full
+    return full // (size + 1) + 1, full // size if size > 1 else _ANY
 
 
 def _ceiled(full: int, size: int) -> tuple[int, int]:
     """Return the first and last integer `n` with `ceil(full / n) == size`."""
-    return -(-full // size), -(-full // (size - 1)) - 1 if size > 1 else 2 * full
+    return -(-full // size), -(-full // (size - 1)) - 1 if size > 1 else _ANY
 
 
 def _rounded(full: int, size: int) -> tuple[int, int]:
     """Return the first and last integer `n` with `max(round(full / n), 1) == size`, halves either way."""
-    return -(-2 * full // (2 * size + 1)), 2 * full // (2 * size - 1) if size > 1 else 2 * full
+    return -(-2 * full // (2 * size + 1)), 2 * full // (2 * size - 1) if size > 1 else _ANY
 
 
 def has_same_aspect(full: tuple[int, int], level: tuple[int, int]) -> bool:

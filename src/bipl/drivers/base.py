@@ -1,7 +1,8 @@
 """What a backend is: a class that opens a source, or says why it does not."""
 
+import re
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, NamedTuple, Self
 
 from bipl.settings import Settings
 from bipl.storage.source import Access, Sourceable
@@ -68,7 +69,34 @@ class Driver(ABC):
         """Ask this driver first for paths that the regular expression matches as a whole, in any case.
 
         The last one registered is asked first.
-        """
-        from bipl.drivers.registry import register
 
-        register(regex, cls)
+        Raises
+        ------
+        TypeError
+            If the class has no name.
+        re.error
+            If this is no regular expression.
+        """
+        REGISTERED.append(Registration.of(regex, cls, getattr(cls, 'name', '')))
+
+
+class Registration(NamedTuple):
+    """A driver and the paths it may read.
+
+    `driver` is a class, or `module:Class` to import when it is asked.
+    """
+
+    regex: re.Pattern[str]
+    driver: type[Driver] | str
+    name: str
+
+    @classmethod
+    def of(cls, regex: str, driver: type[Driver] | str, name: str) -> Self:
+        """Compile the expression, and check the name."""
+        if not name:
+            raise TypeError(f'{driver!r}: expected a Driver with a name, found none')
+        return cls(re.compile(regex, re.IGNORECASE | re.DOTALL), driver, name)
+
+
+REGISTERED: list[Registration] = []
+"""What users have registered, in that order."""

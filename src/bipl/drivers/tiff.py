@@ -2,7 +2,8 @@
 
 from bipl.drivers.base import Driver
 from bipl.settings import Settings
-from bipl.storage.source import Access, Sourceable, open_source
+from bipl.storage.opening import open_source
+from bipl.storage.source import Access, Sourceable
 from bipl.tiff.file import open_tiff
 from bipl.vendors import aperio, generic
 

@@ -47,6 +47,11 @@ class Image(ABC):
         height, width, channels = self.shape
         return height * width * channels
 
+    @property
+    def rows_decoded_at_once(self) -> int:
+        """How many rows are best read together: more than 1 where tiles are too large for the cache."""
+        return 1
+
     @abstractmethod
     def read(self, box: Box) -> Array:
         """Return the pixels of a box, as a new array of (h, w, channels)."""

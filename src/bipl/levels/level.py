@@ -11,6 +11,7 @@ from bipl.cache import TileCache, process_cache
 from bipl.errors import BiplError, ClosedSlideError, CorruptTileError
 from bipl.geometry import Box
 from bipl.levels.image import Array, Image, Recipe
+from bipl.levels.shrink import shrink
 from bipl.levels.source import TileSource
 from bipl.settings import Settings
 
@@ -122,7 +123,7 @@ class ImageLevel(Image):
 
     @property
     def rows_decoded_at_once(self) -> int:
-        """How many rows to read together where tiles are too large for the cache; 1 where they fit."""
+        """The height of a tile, where tiles are too large for the cache; else 1."""
         height, width = self.tile_shape
         size_bytes = height * width * self._shape[2] * self._dtype.itemsize
         return height if size_bytes > self._cache.budget_bytes else 1
@@ -181,8 +182,6 @@ class ImageLevel(Image):
 
     def _rendered(self, tile: int) -> Array:
         """Shrink what the next finer level has at an absent tile's place."""
-        from bipl.levels.shrink import shrink
-
         finer = self._finer
         assert finer is not None  # noqa: S101
         place = self._grid.placement(tile)

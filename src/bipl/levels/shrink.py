@@ -3,8 +3,7 @@
 import numpy as np
 
 from bipl.geometry import Box
-from bipl.levels.image import Array
-from bipl.levels.level import ImageLevel
+from bipl.levels.image import Array, Image
 from bipl.ops.area import area_edges, area_mean, to_dtype
 
 # What is read at once: more than a row of tiles of most slides, so that few tiles are read twice.
@@ -12,7 +11,7 @@ _BAND_BYTES = 2**25
 
 
 def shrink(
-    image: ImageLevel, origin: tuple[float, float], factors: tuple[float, float], shape: tuple[int, int]
+    image: Image, origin: tuple[float, float], factors: tuple[float, float], shape: tuple[int, int]
 ) -> Array:
     """Average the area of an image that each pixel of a smaller picture covers.
 
@@ -55,7 +54,7 @@ def _span(edges: np.ndarray[tuple[int], np.dtype[np.float64]], size: int) -> tup
     return start, max(int(np.ceil(edges[-1])), start + 1)
 
 
-def fitted(image: ImageLevel, max_size: int) -> Array:
+def fitted(image: Image, max_size: int) -> Array:
     """Return the whole of an image, shrunk so that its longer side is `max_size` if it is more."""
     height, width, _ = image.shape
     longer = max(height, width)

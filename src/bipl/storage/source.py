@@ -1,6 +1,5 @@
-"""ByteSource, what every format reads through, and the choice of one."""
+"""ByteSource: what every format reads through."""
 
-import io
 import os
 from collections.abc import Hashable
 from pathlib import Path
@@ -50,39 +49,6 @@ class ByteSource(Protocol):
 def file_identity(status: os.stat_result) -> Hashable:
     """Return what tells one state of one local file from any other."""
     return 'file', status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def open_source(source: Sourceable, *, access: Access = 'auto') -> ByteSource:
-    """Open a path, bytes or a binary file object for reading.
-
-    Parameters
-    ----------
-    access
-        For local files: `mmap`, `pread`, or `auto`, which maps unless the file lies on a network file
-        system, where a map that loses its server kills the process.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the path does not exist.
-    UnsupportedSlideError
-        If it is a directory or empty.
-    TypeError
-        For anything else than a path, bytes or a binary file object.
-    """
-    from bipl.storage import local, memory
-
-    if isinstance(source, str | os.PathLike):
-        return local.open_file(Path(source), access)
-    if isinstance(source, bytes | bytearray | memoryview):
-        return memory.MemorySource(source)
-    if isinstance(source, io.BytesIO):
-        return memory.MemorySource(source.getbuffer())
-    if not hasattr(source, 'read') or not hasattr(source, 'seek'):
-        raise TypeError(
-            f'source: expected a path, bytes or a seekable binary file object, found {type(source).__name__}'
-        )
-    return local.open_file_object(source)
 
 
 def refuse_empty(name: str, size: int) -> None:

@@ -134,7 +134,14 @@ def _properties(
         properties['openslide.icc-size'] = str(size)
     for name, directory in extras.items():
         properties |= fields.associated_properties(name, directory)
-    if 'thumbnail' in extras and size:
-        # The thumbnail is made of level 0 and has no profile of its own; OpenSlide gives it that one.
-        properties.setdefault('openslide.associated.thumbnail.icc-size', str(size))
+    if size and _shares_profile(extras.get('thumbnail'), keys):
+        properties['openslide.associated.thumbnail.icc-size'] = str(size)
     return properties
+
+
+def _shares_profile(thumbnail: Directory | None, keys: Mapping[str, str]) -> bool:
+    """Whether the thumbnail names the profile of level 0: OpenSlide gives it that one then, else none."""
+    if thumbnail is None or 'ICC Profile' not in keys:
+        return False
+    own = parse_description(thumbnail.text(Tag.ImageDescription) or '')
+    return own.get('ICC Profile') == keys['ICC Profile']

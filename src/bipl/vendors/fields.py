@@ -71,13 +71,10 @@ def level_properties(levels: Sequence[TiffTiles]) -> dict[str, str]:
 
 def associated_properties(name: str, directory: Directory) -> dict[str, str]:
     """Return `openslide.associated.NAME.*` of a picture beside the pyramid."""
-    properties = {
+    return {
         f'openslide.associated.{name}.width': str(directory.integer(Tag.ImageWidth, 0)),
         f'openslide.associated.{name}.height': str(directory.integer(Tag.ImageLength, 0)),
     }
-    if size := directory.count(Tag.ICCProfile):
-        properties[f'openslide.associated.{name}.icc-size'] = str(size)
-    return properties
 
 
 def mpp_from_resolution(directory: Directory) -> tuple[float, float] | None:

@@ -118,5 +118,5 @@ def parse_length(text: str | None) -> float | None:
 
 
 def format_number(value: float) -> str:
-    """Write a number as OpenSlide does: the shortest text that reads back, no trailing `.0`."""
-    return str(int(value)) if value == int(value) else repr(float(value))
+    """Write a number as OpenSlide does: up to 17 significant digits."""
+    return f'{value:.17g}'

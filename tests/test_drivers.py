@@ -1,0 +1,133 @@
+"""Dispatch: other people's drivers, the setting, insisting, and what is said when none fits."""
+
+import re
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bipl
+from bipl import Driver, Slide, UnsupportedSlideError
+from bipl.drivers import base, registry
+from bipl.drivers.tiff import TiffDriver
+from tests.builders.patterns import smooth_image
+from tests.builders.svs import build_svs
+
+DOCS = Path(__file__).parent.parent / 'docs'
+
+
+@pytest.fixture(autouse=True)
+def _registrations_as_before() -> Iterator[None]:
+    before = list(base.REGISTERED)
+    yield
+    base.REGISTERED[:] = before
+    registry._plugged_in.cache_clear()
+
+
+@pytest.fixture
+def svs(tmp_path: Path) -> Path:
+    path = tmp_path / 'slide.svs'
+    path.write_bytes(build_svs(smooth_image(100, 100), downsamples=(1,)))
+    return path
+
+
+def refusing(name: str) -> type[Driver]:
+    def refuse(_self: Driver, source: object, *_options: object) -> None:
+        raise UnsupportedSlideError(f'{source}: not for {name}')
+
+    return type(name, (Driver,), {'name': name, '__init__': refuse, 'close': lambda _: None})
+
+
+class Renamed(TiffDriver):
+    name = 'renamed'
+    regex = r'.*\.svs'
+
+
+def test_last_registered_driver_is_asked_first(svs: Path) -> None:
+    Renamed.register(r'.*\.svs')
+    assert Slide.open(svs).driver == 'renamed'
+    type('Last', (TiffDriver,), {'name': 'last'}).register(r'.*/slide\.SVS')
+    assert Slide.open(svs).driver == 'last'
+
+
+def test_driver_for_other_paths_is_asked_later(svs: Path) -> None:
+    Renamed.register(r'.*\.other')
+    assert Slide.open(svs).driver == 'tiff'
+
+
+def test_driver_that_refuses_passes_the_file_on(svs: Path) -> None:
+    refusing('choosy').register(r'.*\.svs')
+    assert Slide.open(svs).driver == 'tiff'
+
+
+def test_extension_that_lies_is_settled_by_content(svs: Path) -> None:
+    other = svs.rename(svs.with_suffix('.jpeg'))
+    assert Slide.open(other).driver == 'tiff'
+
+
+def test_none_that_reads_it_lists_what_each_said(tmp_path: Path) -> None:
+    path = tmp_path / 'notes.svs'
+    path.write_text('no slide')
+    refusing('choosy').register(r'.*\.svs')
+    with pytest.raises(UnsupportedSlideError) as caught:
+        Slide.open(path)
+    assert 'choosy: ' in str(caught.value)
+    assert 'not for choosy' in str(caught.value)
+    assert re.search("tiff: .*expected a TIFF, which begins with 'II' or 'MM'", str(caught.value))
+
+
+def test_insisting_on_a_driver_asks_no_other(svs: Path) -> None:
+    refusing('choosy').register(r'.*\.nothing')
+    with pytest.raises(UnsupportedSlideError, match=r'not for choosy$'):
+        Slide.open(svs, driver='choosy')
+
+
+def test_unknown_driver_names_those_there_are(svs: Path) -> None:
+    with pytest.raises(UnsupportedSlideError, match="expected one of tiff, found 'gdal'"):
+        Slide.open(svs, driver='gdal')
+
+
+def test_setting_limits_the_drivers(svs: Path) -> None:
+    Renamed.register(r'.*\.svs')
+    with bipl.env(drivers=('tiff',)):
+        assert Slide.open(svs).driver == 'tiff'
+    with bipl.env(drivers=('nothing',)), pytest.raises(UnsupportedSlideError, match=r'BIPL_DRIVERS.*nothing'):
+        Slide.open(svs)
+
+
+def test_broken_file_is_not_passed_on(tmp_path: Path) -> None:
+    path = tmp_path / 'broken.tif'
+    path.write_bytes(b'II*\0\xff\xff\xff\xff')
+    refusing('choosy').register(r'.*')
+    with pytest.raises(bipl.CorruptSlideError, match='IFD 0'):
+        Slide.open(path)
+
+
+def test_entry_points_are_registered_when_a_slide_is_opened(
+    svs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point = EntryPoint('renamed', f'{__name__}:Renamed', registry.ENTRY_POINTS)
+    monkeypatch.setattr(EntryPoint, 'load', lambda _: Renamed)
+    monkeypatch.setattr(
+        'importlib.metadata.entry_points', lambda group: [point] if group == point.group else []
+    )
+    registry._plugged_in.cache_clear()
+    assert Slide.open(svs).driver == 'renamed'
+
+
+def test_driver_without_a_name_is_refused() -> None:
+    with pytest.raises(TypeError, match='expected a Driver with a name'):
+        type('Nameless', (TiffDriver,), {'name': ''}).register('.*')
+
+
+def test_example_of_the_docs_works(tmp_path: Path) -> None:
+    code = re.search(r'```python\n(.*?)```', (DOCS / 'drivers.md').read_text(encoding='utf-8'), re.DOTALL)
+    exec(code[1], {'__name__': 'docs'})
+    path = tmp_path / 'picture.gradient'
+    path.touch()
+    with Slide.open(path) as slide:
+        rows, columns = np.mgrid[500:600, 9990:10010]
+        expected = np.where(columns < 10_000, (rows + columns) // 80, 0).astype(np.uint8)
+        np.testing.assert_array_equal(slide[500:600, 9990:10010][:, :, 0], expected)

@@ -1,0 +1,80 @@
+"""Settings: variables, their reading, and the override for a while."""
+
+import threading
+
+import pytest
+
+import bipl
+from bipl import Slide, settings
+from tests.builders.patterns import smooth_image
+from tests.builders.tiff import Directory, build_tiff
+
+DATA = build_tiff([Directory(image=smooth_image(64, 64), photometric='rgb', tile=(32, 32))])
+
+
+@pytest.mark.parametrize(
+    ('text', 'expected'),
+    [('1000', 1000), ('64MiB', 64 * 2**20), ('2 GiB', 2**31), ('512k', 512 * 1024), ('0', 0)],
+)
+def test_bytes_take_units(text: str, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('BIPL_TILE_CACHE', text)
+    assert bipl.env.tile_cache == expected
+
+
+def test_variables_are_read_when_they_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('BIPL_THREADS', '3')
+    assert settings.current().threads == 3
+    monkeypatch.setenv('BIPL_THREADS', '5')
+    assert settings.current().threads == 5
+
+
+@pytest.mark.parametrize(
+    ('name', 'text', 'words'),
+    [
+        ('BIPL_TILE_CACHE', 'much', "BIPL_TILE_CACHE: expected a whole number, found 'much'"),
+        ('BIPL_THREADS', '-1', "BIPL_THREADS: expected a whole number, found '-1'"),
+        ('BIPL_THREADS', '2MiB', 'BIPL_THREADS: expected a whole number'),
+        ('BIPL_CORRUPT_TILES', 'white', "corrupt_tiles: expected 'raise' or 'background', found 'white'"),
+    ],
+)
+def test_bad_values_name_the_variable(
+    name: str, text: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, text)
+    with pytest.raises(ValueError, match=words):
+        Slide.open(DATA)
+
+
+def test_override_ends_with_its_block() -> None:
+    before = bipl.env.threads
+    with bipl.env(threads=7) as inside:
+        assert inside.threads == bipl.env.threads == 7
+        with bipl.env(cache=1):
+            assert (bipl.env.threads, bipl.env.cache) == (7, 1)
+    assert bipl.env.threads == before
+
+
+def test_override_is_this_threads_own() -> None:
+    found = []
+    with bipl.env(threads=7):
+        thread = threading.Thread(target=lambda: found.append(bipl.env.threads))
+        thread.start()
+        thread.join()
+    assert found != [7]
+
+
+def test_unknown_setting_names_those_there_are() -> None:
+    with pytest.raises(TypeError, match='no setting speed; there are drivers'), bipl.env(speed=9):
+        pass
+    with pytest.raises(AttributeError, match=r'no setting .speed.'):
+        _ = bipl.env.speed
+
+
+def test_tile_cache_budget_is_that_of_the_slide_opened_last() -> None:
+    from bipl.cache import process_cache
+
+    with bipl.env(tile_cache=12_345):
+        Slide.open(DATA)
+    assert process_cache().budget_bytes == 12_345
+    Slide.open(DATA)
+    assert process_cache().budget_bytes == settings.current().tile_cache

@@ -1,0 +1,286 @@
+"""Files: shared by slides, changed on disk, kept open for a while, and never leaked."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bipl
+from bipl import BiplError, Slide
+from bipl.cache import process_cache
+from tests.builders.broken import BROKEN_FILES
+from tests.builders.patterns import noise_image
+from tests.builders.svs import build_svs
+from tests.builders.tiff import Directory, build_tiff
+
+Array = np.ndarray[Any, Any]
+
+accesses = pytest.mark.parametrize('access', ['mmap', 'pread'])
+
+pytestmark = pytest.mark.skipif(not os.path.isdir('/proc/self/fd'), reason='counts descriptors in /proc')  # noqa: PTH112
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept() -> Iterator[None]:
+    """Close what earlier tests left open."""
+    close_idle_files()
+    yield
+    close_idle_files()
+
+
+def close_idle_files() -> None:
+    gc.collect()
+    process_cache().clear()
+    with bipl.env(cache=0):
+        Slide.open(build_tiff([Directory(image=noise_image(8, 8))]))
+        idle = bipl.drivers.shared.open_files()
+        for file in [file for file in idle._files.values() if not file.users]:
+            file.users += 1
+            idle.release(file, keep=False)
+
+
+def descriptors() -> int:
+    gc.collect()
+    return len(os.listdir('/proc/self/fd'))  # noqa: PTH208 - a number only
+
+
+def image(seed: int = 0) -> Array:
+    return noise_image(48, 64, 3, seed=seed)
+
+
+def tiled(seed: int = 0) -> bytes:
+    return build_tiff([Directory(image=image(seed), tile=(16, 16), photometric='rgb')])
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    path = tmp_path / 'a.tif'
+    path.write_bytes(tiled())
+    return path
+
+
+@accesses
+def test_opening_a_file_twice_opens_it_once(path, access):
+    slides = [Slide.open(path, access=access)]
+    before = descriptors()
+    slides += [Slide.open(source, access=access) for source in (path, str(path), path)]
+    assert descriptors() == before
+
+
+def test_a_relative_path_shares_the_file_too(path, monkeypatch):
+    slides = [Slide.open(path)]
+    before = descriptors()
+    monkeypatch.chdir(path.parent)
+    slides.append(Slide.open(path.name))
+    assert descriptors() == before
+
+
+@accesses
+def test_the_last_to_close_closes_the_file(path, access):
+    before = descriptors()
+    slides = [Slide.open(path, access=access) for _ in range(3)]
+    opened = descriptors()
+    counts = []
+    for slide in slides:
+        slide.close()
+        counts.append(descriptors())
+    assert counts == [opened, opened, before]
+
+
+@accesses
+def test_opening_and_closing_leaks_no_descriptor(path, access):
+    before = descriptors()
+    for _ in range(200):
+        with Slide.open(path, access=access) as slide:
+            slide[:5, :5]
+    assert descriptors() == before
+
+
+def test_opening_bytes_and_file_objects_leaks_no_descriptor(path):
+    before = descriptors()
+    for _ in range(200):
+        with path.open('rb') as file, Slide.open(file) as slide:
+            slide[:5, :5]
+        with Slide.open(path.read_bytes()) as slide:
+            slide[:5, :5]
+    assert descriptors() == before
+
+
+def test_failing_to_open_leaks_no_descriptor(tmp_path):
+    paths = []
+    for i, broken in enumerate(broken for broken in BROKEN_FILES if '100,000' not in broken.name):
+        paths.append(tmp_path / f'{i}.tif')
+        paths[-1].write_bytes(broken.data)
+    before = descriptors()
+    for _ in range(4):
+        for path in paths:
+            with suppress(BiplError):
+                Slide.open(path)[:9, :9]
+    close_idle_files()
+    assert descriptors() == before
+
+
+def test_an_extra_has_no_descriptor_of_its_own(tmp_path):
+    path = tmp_path / 'a.svs'
+    path.write_bytes(build_svs(image(), downsamples=(1,), tile=16))
+    with Slide.open(path) as slide:
+        before = descriptors()
+        assert [slide.extra(name).ndim for name in slide.extras] == [3, 3, 3]
+        assert descriptors() == before
+
+
+@pytest.fixture
+def many(tmp_path) -> list[Path]:
+    paths = [tmp_path / f'{i}.tif' for i in range(12)]
+    for i, path in enumerate(paths):
+        path.write_bytes(tiled(i))
+    return paths
+
+
+@pytest.mark.parametrize('kept', [0, 1, 5])
+def test_as_many_dropped_slides_stay_open_as_is_set(many, kept, monkeypatch):
+    monkeypatch.setenv('BIPL_CACHE', str(kept))
+    before = descriptors()
+    for path in many:
+        Slide.open(path, access='pread')
+    assert descriptors() - before == kept
+
+
+def test_slides_in_use_stay_open_beyond_the_setting(many, monkeypatch):
+    monkeypatch.setenv('BIPL_CACHE', '2')
+    slides = [Slide.open(path) for path in many]
+    for i, slide in enumerate(slides):
+        np.testing.assert_array_equal(slide.numpy(), image(i))
+
+
+def test_the_least_recently_used_of_the_dropped_is_closed(many, monkeypatch):
+    monkeypatch.setenv('BIPL_CACHE', '2')
+    for i in (0, 1, 0, 2):
+        Slide.open(many[i], access='pread')
+    gc.collect()
+    opened = {entry.readlink() for entry in Path('/proc/self/fd').iterdir() if entry.is_symlink()}
+    assert opened & set(many) == {many[0], many[2]}
+
+
+def test_a_dropped_slide_is_opened_again_without_reading_its_header(path, monkeypatch):
+    Slide.open(path)
+    gc.collect()
+    monkeypatch.setattr('bipl.drivers.tiff.open_tiff', lambda _: 1 / 0)
+    assert Slide.open(path).shape == (48, 64, 3)
+
+
+def test_a_closed_slide_is_not_kept(path):
+    before = descriptors()
+    Slide.open(path).close()
+    assert descriptors() == before
+
+
+def replaced(path: Path, data: bytes) -> None:
+    other = path.with_suffix('.new')
+    other.write_bytes(data)
+    os.replace(other, path)  # noqa: PTH105
+
+
+def rewritten(path: Path, data: bytes) -> None:
+    status = path.stat()
+    with path.open('r+b') as file:
+        file.write(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+
+
+changes = pytest.mark.parametrize('change', [replaced, rewritten])
+
+
+@accesses
+@changes
+@pytest.mark.parametrize('state', ['open', 'closed', 'dropped'])
+def test_a_changed_file_is_opened_anew(path, access, change, state):
+    slide = Slide.open(path, access=access)
+    np.testing.assert_array_equal(slide.numpy(), image())
+    if state == 'closed':
+        slide.close()
+    elif state == 'dropped':
+        del slide
+    change(path, tiled(1))
+    np.testing.assert_array_equal(Slide.open(path, access=access).numpy(), image(1))
+
+
+@accesses
+def test_a_slide_of_a_replaced_file_reads_what_it_opened(path, access):
+    slide = Slide.open(path, access=access)
+    slide[:16, :16]
+    replaced(path, tiled(1))
+    np.testing.assert_array_equal(slide.numpy(), image())
+
+
+@accesses
+def test_a_slide_of_a_deleted_file_reads_what_it_opened(path, access):
+    slide = Slide.open(path, access=access)
+    path.unlink()
+    np.testing.assert_array_equal(slide.numpy(), image())
+
+
+def test_a_deleted_file_is_not_found_even_if_it_is_still_open(path):
+    slide = Slide.open(path)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r'a\.tif'):
+        Slide.open(path)
+    slide.close()
+
+
+TRUNCATED = """
+import os, sys
+import bipl
+path, access = sys.argv[1:]
+slide = bipl.Slide.open(path, access=access)
+slide[:16, :16]
+os.truncate(path, int(os.path.getsize(path) * {share}))
+try:
+    slide.numpy()
+except bipl.CorruptSlideError as error:
+    print('refused:', error)
+print('alive')
+"""
+
+
+@accesses
+@pytest.mark.parametrize('share', [0, 0.01, 0.5])
+def test_a_file_cut_while_it_is_open_is_refused_and_kills_nobody(path, access, share):
+    large = noise_image(480, 640, 3)
+    path.write_bytes(
+        build_tiff([Directory(image=large, tile=(16, 16), photometric='rgb')], tables_first=True)
+    )
+    command = [sys.executable, '-W', 'error', '-c', TRUNCATED.format(share=share), str(path), access]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert 'refused: ' + str(path) in done.stdout
+    assert 'alive' in done.stdout
+
+
+def test_a_file_that_grows_reads_on(path):
+    slide = Slide.open(path)
+    with path.open('ab') as file:
+        file.write(b'more')
+    np.testing.assert_array_equal(slide.numpy(), image())
+
+
+def test_bytes_are_never_taken_for_other_bytes():
+    first, second = (Slide.open(tiled(seed)).numpy() for seed in (0, 1))
+    assert not np.array_equal(first, second)
+
+
+def test_a_file_object_is_never_taken_for_what_the_file_was(path):
+    with path.open('rb') as file:
+        first = Slide.open(file).numpy()
+    rewritten(path, tiled(1))
+    with path.open('rb') as file:
+        assert not np.array_equal(Slide.open(file).numpy(), first)
