@@ -47,7 +47,7 @@ def main() -> int:
     source = parser.parse_args().slide
     try:
         show(source or synthetic_slide())
-    except (BiplError, OSError) as error:
+    except (BiplError, OSError, MemoryError) as error:
         print(f'error: {one_line(error)}', file=sys.stderr)
         return 1
     return 0
@@ -117,7 +117,8 @@ def facts(source: str, slide: Slide) -> Iterator[tuple[str, str]]:
     yield 'height x width', f'{size_px(slide.shape)} px{size_mm(slide)}'
     yield 'channels', f'{slide.shape[2]} of {slide.dtype}'
     yield 'resolution', resolution(slide)
-    yield 'background', ', '.join(f'{value:g}' for value in np.ravel(slide.background))
+    values = slide.background if len(set(slide.background)) > 1 else slide.background[:1]
+    yield 'background', ', '.join(f'{value:g}' for value in values)
     yield 'ICC profile', f'{len(slide.icc_profile):,} bytes' if slide.icc_profile else 'none'
 
 
@@ -140,11 +141,9 @@ def number(value: Any) -> str:
 
 def size_mm(slide: Slide) -> str:
     """Say how large the slide is in millimetres, where that is known."""
-    if slide.mpp is None:
+    if slide.mpp_yx is None:
         return ''
-    height, width = (
-        size * mpp / 1000 for size, mpp in zip(slide.shape[:2], per_axis(slide.mpp), strict=True)
-    )
+    height, width = (size * mpp / 1000 for size, mpp in zip(slide.shape[:2], slide.mpp_yx, strict=True))
     return f', {height:.2f} x {width:.2f} mm'
 
 

@@ -1,6 +1,7 @@
 """Aperio files built for the purpose: levels, extras, descriptions, absent tiles."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,10 @@ import openslide
 import pytest
 
 from bipl import Slide
+from tests.builders.jpeg2000 import CHROMA_422
 from tests.builders.patterns import smooth_image
 from tests.builders.svs import build_svs, svs_levels
-from tests.builders.tiff import Directory, build_tiff
+from tests.builders.tiff import Directory, Entry, build_tiff
 
 IMAGE = smooth_image(1000, 1210)
 JPEG_TOLERANCE = 12
@@ -74,6 +76,25 @@ def test_thumbnail_has_the_profile_that_it_names_as_openslide_has_it(key: str, t
     path.write_bytes(build_tiff([level, thumbnail]))
     with Slide.open(path) as slide, openslide.OpenSlide(path) as peer:
         assert dict(slide.properties) == dict(peer.properties)
+
+
+def test_jpeg_2000_of_narrow_chroma_is_rgb_once(tmp_path: Path) -> None:
+    image = smooth_image(32, 32)
+    file = Directory(
+        image=image,
+        tile=(32, 32),
+        photometric='rgb',
+        compression='aperio_33003',
+        description='Aperio Image Library v1\r\n32x32|AppMag = 20',
+    )
+    size = len(build_tiff([file]))
+    place = {324: Entry(4, (size,)), 325: Entry(4, (len(CHROMA_422),))}
+    path = tmp_path / 'narrow.svs'
+    path.write_bytes(build_tiff([replace(file, overrides=place)]) + CHROMA_422)
+    with Slide.open(path) as slide, openslide.OpenSlide(path) as peer:
+        expected = np.asarray(peer.read_region((0, 0), 0, (32, 32)))[:, :, :3]
+        assert np.abs(slide.numpy().astype(int) - expected).max() <= 1
+        assert np.abs(slide.numpy().astype(int) - image).mean() < 2
 
 
 def test_properties_are_openslides_on_a_built_file(tmp_path: Path) -> None:

@@ -294,3 +294,9 @@ def test_strips_of_unknown_size_are_read_to_the_next(compression, rows, counts):
         tile=None, rows_per_strip=rows, compression=compression, overrides={Tag.STRIP_BYTE_COUNTS: counts}
     )
     assert_same(read(directory, tables_first=True), directory.image)
+
+
+@pytest.mark.parametrize('compression', ['none', 'lzw', 'jpeg2000'])
+def test_tiles_of_unknown_size_are_read_to_the_next(compression):
+    directory = rgb(compression=compression, overrides={Tag.TILE_BYTE_COUNTS: None})
+    assert_same(read(directory, tables_first=True), directory.image)

@@ -227,7 +227,6 @@ _SEGMENTS = (
         partial(_without, Tag.TILE_OFFSETS),
         r'IFD 0.*(StripOffsets|TileOffsets)',
     ),
-    BrokenFile('missing byte counts', partial(_without, Tag.TILE_BYTE_COUNTS), r'IFD 0.*TileByteCounts'),
     BrokenFile(
         'too few tile offsets',
         _number(Tag.TILE_OFFSETS, *range(16, 25)),
@@ -267,12 +266,14 @@ _SEGMENTS = (
 
 _SAMPLES = (
     BrokenFile('0 bits per sample', _number(Tag.BITS_PER_SAMPLE, 0), r'IFD 0.*BitsPerSample'),
-    BrokenFile('65535 bits per sample', _number(Tag.BITS_PER_SAMPLE, 65535), r'IFD 0.*BitsPerSample'),
+    BrokenFile(
+        '65535 bits per sample', _number(Tag.BITS_PER_SAMPLE, 65535), r'IFD 0.*BitsPerSample', 'unusual'
+    ),
     BrokenFile('0 samples per pixel', _number(Tag.SAMPLES_PER_PIXEL, 0), r'IFD 0.*SamplesPerPixel'),
     BrokenFile(
         '65535 samples per pixel',
         _number(Tag.SAMPLES_PER_PIXEL, 65535),
-        r'IFD 0.*(SamplesPerPixel|BitsPerSample)',
+        r'IFD 0.*(SamplesPerPixel|BitsPerSample|65535 samples)',
     ),
     BrokenFile('different bits per sample', _mixed_bits, r'IFD 0.*BitsPerSample', 'unusual'),
     BrokenFile('unknown compression', _unknown_compression, r'(?i)compression.*65535', 'unusual'),

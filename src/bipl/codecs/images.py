@@ -6,6 +6,12 @@ import numpy as np
 from bipl.codecs import colour
 from bipl.codecs.segment import Array, Buffer, Decoder, SegmentFormat
 
+# The SIZ marker (ITU-T T.800, A.5.1): 40 bytes, then depth, column step and row step of each component.
+_SIZ = b'\xff\x51'
+_SECOND_COMPONENT_COLUMN_STEP = 40 + 3 + 1
+# It comes first in a codestream, after some hundred bytes of boxes in a JP2.
+_MOST_BYTES_TO_SIZ = 4096
+
 
 def simple(function_name: str) -> Decoder:
     """Return a decoder by an imagecodecs function that needs nothing but the bytes."""
@@ -30,7 +36,15 @@ def jpeg2000_ycbcr(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) ->
     """
     del shape
     array = np.asarray(imagecodecs.jpeg2k_decode(data))
-    return colour.ycbcr_to_rgb(array) if form.samples == 3 else array
+    # Subsampled components can but be chroma: imagecodecs has made such a stream RGB already.
+    is_converted = form.samples != 3 or _has_narrow_chroma(bytes(data[:_MOST_BYTES_TO_SIZ]))
+    return array if is_converted else colour.ycbcr_to_rgb(array)
+
+
+def _has_narrow_chroma(head: bytes) -> bool:
+    """Whether the second component is sampled at every other column only."""
+    at = head.find(_SIZ) + _SECOND_COMPONENT_COLUMN_STEP
+    return _SIZ in head and at < len(head) and head[at] != 1
 
 
 def lerc(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:

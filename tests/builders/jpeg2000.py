@@ -1,0 +1,20 @@
+"""A JPEG 2000 codestream that imagecodecs cannot encode: YCbCr 4:2:2 without a component transform.
+
+Made of `smooth_image(32, 32)` by OpenJPEG's `opj_compress -F 32,32,3,8,u@1x1:2x1:2x1 -mct 0 -r 1`, out of Y, and
+of Cb and Cr averaged over pairs of columns.
+"""
+
+import base64
+
+CHROMA_422 = base64.b64decode("""
+/0//UQAvAAAAAAAgAAAAIAAAAAAAAAAAAAAAIAAAACAAAAAAAAAAAAADBwEBBwIBBwIB/1IADAAAAAEABQQEAAH/XAATQEBISFBI
+SFBISFBISFBISFD/ZAAlAAFDcmVhdGVkIGJ5IE9wZW5KUEVHIHZlcnNpb24gMi41LjD/kAAKAAAAAAIqAAH/k8HyAgQ/wPhBCcHy
+AgQ/w+oCh9QDAfIBBX8DCMHzggcvwPkBAAA/wfOEg+cJAHQgDg/Gjws1rx8QO8AQwHwhwB0IAwv/fwN/wHwhQHwhwD4QgAtHCv9/
+C1fA+QRA+QLAHRQhbTZSRIbzHwN/qJ/oHjmQiDfAOiQDocAdDBaFhScAq38JyKvAEUA6JAHRABWHDs/LfxUBySfAfClAfCjAHUQ1
+9Ytjzzw/5FzXuk+i09IROr89pioj6OYVIlRd+WCrtUJ3iBmyByuwW/CgiFA5Yqx3X9gPwDo0ASwAlDf29020ByPUes3sIyHLXhnA
+E8A6RAHSQBQsstPMpcwzaS29GTD81y0aA5OochKhP8A7WQDtZAHawF7250cLwf5fTYK0TzHwincJqN0sUacgbkFr9VQMb0wmY/uC
+0nV0hCyS7r8/Hnz6ZO1VUiTTQXBNdbRNffl+T8ucyQ91ieSYVh2uLMrBBtitquAuo3xypcgEEdagWjeQZobuZj1a1/9Mb9VuW7m1
+LUcPNv88ODPSvWDRL3yW+KkCHroHD8A6fAOpwAtMi2ilAq45atSLtq1qztjnPc5LgYLQ80T/Ubk+3QjCG1y15xuDIcRDfY2Qz1qA
+ku/e7Z6/lr/AOqQDqsALWEtS93df5uqTRf0qXKDDP6kV8QMHI54j3RJMl5/KPTZIovWHzj+hRXjBFpeq9lsVUjVb369r8rKwcLf+
+4yeDL//Z
+""")
