@@ -1,7 +1,7 @@
 """A JPEG 2000 codestream that imagecodecs cannot encode: YCbCr 4:2:2 without a component transform.
 
-Made of `smooth_image(32, 32)` by OpenJPEG's `opj_compress -F 32,32,3,8,u@1x1:2x1:2x1 -mct 0 -r 1`, out of Y, and
-of Cb and Cr averaged over pairs of columns.
+Made of `smooth_image(32, 32)` by OpenJPEG's `opj_compress -F 32,32,3,8,u@1x1:2x1:2x1 -mct 0 -r 1`,
+out of Y, and of Cb and Cr averaged over pairs of columns.
 """
 
 import base64

@@ -11,7 +11,10 @@ Unpacker = Callable[..., bytes]
 
 
 def stored_size(form: SegmentFormat, shape: tuple[int, int]) -> int:
-    """Return the number of bytes that a segment's samples take; rows end on a byte."""
+    """Return the number of bytes that a segment's samples take; rows end on a byte.
+
+    Where rows share chroma it is more than they take.
+    """
     return shape[0] * -(-shape[1] * form.samples * form.bits // 8)
 
 
@@ -40,6 +43,8 @@ def _samples(data: Buffer, form: SegmentFormat, shape: tuple[int, int], *, is_tu
     if form.reversed_bits and not is_turned:
         data = imagecodecs.bitorder_decode(bytes(data))
     samples = _unpack(data, form, shape)
+    if form.chroma_steps != (1, 1):
+        return _with_full_chroma(samples, form.chroma_steps, shape)
     if form.predictor == 1:
         return samples
     height = samples.size // (shape[1] * form.samples)
@@ -80,3 +85,23 @@ def _undo_differences(rows: Array, form: SegmentFormat) -> Array:
     if form.predictor in _FLOATING:
         return np.asarray(imagecodecs.floatpred_decode(rows, axis=-2, dist=_FLOATING[form.predictor]))
     raise ValueError(f'expected predictor 1, 2 or 3, found {form.predictor}')
+
+
+def _with_full_chroma(samples: Array, steps: tuple[int, int], shape: tuple[int, int]) -> Array:
+    """Give each pixel its own Cb and Cr (TIFF 6.0, section 21).
+
+    The samples come in units, row by row: the Y of a block of pixels, then its Cb and Cr.
+    """
+    columns, rows = steps
+    down, across = -(-shape[0] // rows), -(-shape[1] // columns)
+    size = columns * rows + 2
+    if samples.size < down * across * size:
+        raise ValueError(
+            f'expected {down} x {across} units of {size} samples, found {samples.size} samples in all'
+        )
+    units = samples[: down * across * size].reshape(down, across, size)
+    luma = units[:, :, :-2].reshape(down, across, rows, columns).swapaxes(1, 2)
+    full = np.empty((down * rows, across * columns, 3), samples.dtype)
+    full[:, :, 0] = luma.reshape(down * rows, across * columns)
+    full[:, :, 1:] = units[:, :, -2:].repeat(rows, axis=0).repeat(columns, axis=1)
+    return full[: shape[0], : shape[1]]

@@ -40,5 +40,8 @@ DECODERS: dict[int, Decoder] = {
 }
 """Decoders by the number in a TIFF's Compression field."""
 
+GENERAL_COMPRESSIONS = frozenset((1, 5, 8, 32773, 32946, 34925, 34926, 50000, 50013))
+"""Numbers of compressors that know nothing of images: what they give back is as the directory describes."""
+
 IS_JPEG = frozenset((6, 7, 33007, 34892))
 """Numbers whose streams share JPEGTables."""

@@ -39,6 +39,8 @@ class SegmentFormat:
         What LERC blobs are packed in: 0 nothing, 1 deflate, 2 ZSTD.
     is_complex_integer
         SampleFormat 5: pairs of integers.
+    chroma_steps
+        Columns and rows that share one Cb and Cr, of YCbCr that a general compressor packed.
     empty
         Makes the array to decode into: memory that was used before saves the time of new pages.
     """
@@ -55,6 +57,7 @@ class SegmentFormat:
     t4_options: int = 0
     lerc_compression: int = 0
     is_complex_integer: bool = False
+    chroma_steps: tuple[int, int] = (1, 1)
     empty: Callable[[tuple[int, ...], npt.DTypeLike], Array] = np.empty
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bipl.codecs.registry import DECODERS
+from bipl.codecs.registry import DECODERS, GENERAL_COMPRESSIONS
 from bipl.errors import UnsupportedSlideError
 from bipl.geometry import RegularGrid
 from bipl.tiff.directory import Directory
@@ -41,6 +41,8 @@ class StoredImage:
         What samples are decoded to.  1 bit is bool; 2 to 7 bits are uint8.
     compression, predictor, photometric, orientation, subfile_type
         As numbered by TIFF.
+    chroma_steps
+        Columns and rows that share one Cb and Cr, where the codec does not see to that itself.
     """
 
     height: int
@@ -59,6 +61,7 @@ class StoredImage:
     photometric: int
     orientation: int
     subfile_type: int
+    chroma_steps: tuple[int, int]
 
     @property
     def grid(self) -> RegularGrid:
@@ -128,6 +131,7 @@ def read_image(directory: Directory) -> StoredImage:
         photometric=photometric,
         orientation=directory.integer(Tag.Orientation, 1),
         subfile_type=subfile_type(directory),
+        chroma_steps=_chroma_steps(directory, photometric, samples),
     )
     _check_compression(directory, image)
     _check_tables(directory, image)
@@ -226,6 +230,23 @@ def _extra_samples(samples: int, photometric: int) -> int:
     """Return how many samples are beyond the colours, whether the directory counts them or not."""
     colours = _COLOURS.get(Photometric(photometric), 1) if photometric in set(Photometric) else 1
     return max(samples - colours, 0)
+
+
+def _chroma_steps(directory: Directory, photometric: int, samples: int) -> tuple[int, int]:
+    """Return YCbCrSubSampling of samples that are packed without a codec for images."""
+    is_general = directory.integer(Tag.Compression, 1) in GENERAL_COMPRESSIONS
+    if photometric != Photometric.YCBCR or samples != 3 or not is_general:
+        return 1, 1
+    steps = directory.integers(Tag.YCbCrSubSampling, (1, 1))
+    if len(steps) != 2 or not set(steps) <= {1, 2, 4}:
+        raise directory.corrupt(f'YCbCrSubSampling: expected two of 1, 2 and 4, found {steps}')
+    is_plain = directory.integer(Tag.PlanarConfiguration, 1) == 1 and directory.integer(Tag.Predictor, 1) == 1
+    if steps != (1, 1) and not is_plain:
+        raise _unsupported(
+            directory,
+            f'YCbCrSubSampling: expected (1, 1) in separate planes or with a predictor, found {steps}',
+        )
+    return steps[0], steps[1]
 
 
 def _check_compression(directory: Directory, image: StoredImage) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from bipl.cache import process_cache
 from bipl.codecs import colour
-from bipl.codecs.registry import DECODERS, IS_JPEG
+from bipl.codecs.registry import DECODERS, GENERAL_COMPRESSIONS, IS_JPEG
 from bipl.codecs.segment import Array, SegmentFormat, fit
 from bipl.errors import CorruptTileError, MissingDependencyError
 from bipl.geometry import RegularGrid
@@ -91,12 +91,8 @@ class TiffTiles:
         """
         image = self.image
         whole = image.grid
-        if (
-            image.is_tiled
-            or image.compression != 1
-            or image.predictor != 1
-            or self._decoded_bytes <= _CUT_BYTES
-        ):
+        rows_stand_alone = image.compression == image.predictor == 1 and image.chroma_steps == (1, 1)
+        if image.is_tiled or not rows_stand_alone or self._decoded_bytes <= _CUT_BYTES:
             return whole
         rows = max(1, _CUT_BYTES // self._row_bytes)
         if whole.rows > 1:
@@ -274,6 +270,7 @@ class TiffTiles:
             t4_options=directory.integer(Tag.T4Options, 0) if image.compression == 3 else 0,
             lerc_compression=lerc[1] if len(lerc) > 1 else 0,
             is_complex_integer=image.is_complex_integer,
+            chroma_steps=image.chroma_steps,
             empty=process_cache().empty,
         )
 
@@ -291,7 +288,7 @@ class TiffTiles:
             image.photometric == Photometric.YCBCR
             and image.samples >= 3
             and image.stored_dtype.kind == 'u'
-            and image.compression in _GENERAL_COMPRESSIONS
+            and image.compression in GENERAL_COMPRESSIONS
         )
 
     def _upright(self, stored: Array) -> Array:
@@ -321,7 +318,3 @@ class TiffTiles:
         reference = self.directory.numbers(Tag.ReferenceBlackWhite)
         coefficients = (luma[0], luma[1], luma[2]) if len(luma) == 3 and all(luma) else (0.299, 0.587, 0.114)
         return coefficients, reference if len(reference) == 6 else None
-
-
-# Compressors that know nothing of colours: what they give back is what the directory describes.
-_GENERAL_COMPRESSIONS = frozenset((1, 5, 8, 32773, 32946, 34925, 34926, 50000, 50013))
