@@ -1,14 +1,18 @@
 """Segments that are images of a format of their own: JPEG 2000, WebP, PNG, JPEG XL, LERC, fax."""
 
+import struct
+from typing import NamedTuple
+
 import imagecodecs
 import numpy as np
 
 from bipl.codecs import colour
-from bipl.codecs.segment import Array, Buffer, Decoder, SegmentFormat
+from bipl.codecs.segment import Array, Buffer, Decoder, SegmentFormat, check_claim
 
-# The SIZ marker (ITU-T T.800, A.5.1): 40 bytes, then depth, column step and row step of each component.
-_SIZ = b'\xff\x51'
-_SECOND_COMPONENT_COLUMN_STEP = 40 + 3 + 1
+# Marker, length, capabilities, right, bottom, left, top, four of its tiles, number of components; then depth,
+# column step and row step of each.
+_SIZ = struct.Struct('>2sHH4I4IH')
+_SIZ_MARKER = b'\xff\x51'
 # It comes first in a codestream, after some hundred bytes of boxes in a JP2.
 _MOST_BYTES_TO_SIZ = 4096
 
@@ -29,22 +33,52 @@ def webp(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
     return np.asarray(imagecodecs.webp_decode(data, hasalpha=form.samples == 4))
 
 
+def png(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
+    """Decode PNG, whose head gives width and height after 16 bytes."""
+    del shape
+    if len(data) >= 24:
+        width, height = struct.unpack_from('>II', data, 16)
+        check_claim(height, width, form)
+    return np.asarray(imagecodecs.png_decode(data))
+
+
+def jpeg2000(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
+    """Decode JPEG 2000, a codestream or a JP2 file."""
+    del shape
+    if (size := _stream_size(data)) is not None:
+        check_claim(size.height, size.width, form)
+    return np.asarray(imagecodecs.jpeg2k_decode(data))
+
+
 def jpeg2000_ycbcr(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
     """Decode Aperio's 33003: YCbCr without a component transform, perhaps 4:2:2, to RGB.
 
     Source: OpenSlide's notes on the Aperio format; PhotometricInterpretation does not tell.
     """
-    del shape
-    array = np.asarray(imagecodecs.jpeg2k_decode(data))
-    # Subsampled components can but be chroma: imagecodecs has made such a stream RGB already.
-    is_converted = form.samples != 3 or _has_narrow_chroma(bytes(data[:_MOST_BYTES_TO_SIZ]))
-    return array if is_converted else colour.ycbcr_to_rgb(array)
+    array = jpeg2000(data, form, shape)
+    size = _stream_size(data)
+    # A second component at every other column can but be chroma: imagecodecs has made it RGB already.
+    is_converted = size is not None and size.column_steps[1:2] not in {b'', b'\1'}
+    return array if form.samples != 3 or is_converted else colour.ycbcr_to_rgb(array)
 
 
-def _has_narrow_chroma(head: bytes) -> bool:
-    """Whether the second component is sampled at every other column only."""
-    at = head.find(_SIZ) + _SECOND_COMPONENT_COLUMN_STEP
-    return _SIZ in head and at < len(head) and head[at] != 1
+class _StreamSize(NamedTuple):
+    """What the SIZ segment of a JPEG 2000 stream says (ITU-T T.800, A.5.1)."""
+
+    height: int
+    width: int
+    column_steps: bytes
+
+
+def _stream_size(data: Buffer) -> _StreamSize | None:
+    """Read the SIZ segment; None if it is not where it belongs."""
+    head = bytes(data[:_MOST_BYTES_TO_SIZ])
+    start = head.find(_SIZ_MARKER)
+    if start < 0 or len(head) < start + _SIZ.size:
+        return None
+    _, size, _, right, bottom, left, top, *_, components = _SIZ.unpack_from(head, start)
+    steps = head[start + _SIZ.size + 1 : start + 2 + size : 3]
+    return _StreamSize(max(bottom - top, 0), max(right - left, 0), steps[:components])
 
 
 def lerc(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import imagecodecs
 import numpy as np
 
-from bipl.codecs.segment import Array, Buffer, SegmentFormat
+from bipl.codecs.segment import Array, Buffer, SegmentFormat, check_claim
 
 _SOI, _EOI, _SOS, _APP0, _APP14 = 0xD8, 0xD9, 0xDA, 0xE0, 0xEE
 # SOF0 to SOF15 without DHT, JPG and DAC.
@@ -114,6 +114,7 @@ def input_colours(head: StreamHead, form: SegmentFormat) -> str | None:
 def decode(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
     """Decode a JPEG stream to grey, RGB, or its own samples where it is neither."""
     head = read_head(data)
+    check_claim(head.height, head.width, form)
     colours = input_colours(head, form)
     target = 'RGB' if len(head.components) == 3 and (form.is_rgb or form.is_ycbcr) else None
     if head.bits == 8 and head.frame not in _LOSSLESS:

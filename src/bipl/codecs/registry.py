@@ -5,7 +5,6 @@ from bipl.codecs.segment import Decoder
 
 _DEFLATE = packed.with_size('deflate_decode')
 _ZSTD = packed.with_size('zstd_decode')
-_JPEG_2000 = images.simple('jpeg2k_decode')
 _JPEG_XL = images.simple('jpegxl_decode')
 
 DECODERS: dict[int, Decoder] = {
@@ -20,16 +19,16 @@ DECODERS: dict[int, Decoder] = {
     32773: packed.with_size('packbits_decode'),
     32946: _DEFLATE,
     33003: images.jpeg2000_ycbcr,
-    33004: _JPEG_2000,
-    33005: _JPEG_2000,
+    33004: images.jpeg2000,
+    33005: images.jpeg2000,
     33007: jpeg.decode,
-    34712: _JPEG_2000,
+    34712: images.jpeg2000,
     34887: images.lerc,
     34892: jpeg.decode,
     34925: packed.with_size('lzma_decode'),
     34926: _ZSTD,
     34927: images.webp,
-    34933: images.simple('png_decode'),
+    34933: images.png,
     34934: images.simple('jpegxr_decode'),
     22610: images.simple('jpegxr_decode'),
     50000: _ZSTD,

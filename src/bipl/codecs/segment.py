@@ -41,6 +41,9 @@ class SegmentFormat:
         SampleFormat 5: pairs of integers.
     chroma_steps
         Columns and rows that share one Cb and Cr, of YCbCr that a general compressor packed.
+    most_pixels
+        Streams that have sizes of their own may not claim more than this: far more than a tile should
+        have is a broken head, and would cost its memory.
     empty
         Makes the array to decode into: memory that was used before saves the time of new pages.
     """
@@ -58,6 +61,7 @@ class SegmentFormat:
     lerc_compression: int = 0
     is_complex_integer: bool = False
     chroma_steps: tuple[int, int] = (1, 1)
+    most_pixels: int = 2**62
     empty: Callable[[tuple[int, ...], npt.DTypeLike], Array] = np.empty
 
 
@@ -66,6 +70,12 @@ Decoder: TypeAlias = Callable[[Buffer, SegmentFormat, tuple[int, int]], Array]
 
 An image codec may return more or fewer rows and columns than asked: `fit` settles that.  Whatever is
 wrong with the bytes ends in an exception, of any type."""
+
+
+def check_claim(height: int, width: int, form: SegmentFormat) -> None:
+    """Raise ValueError if a stream claims far more pixels than its tile has."""
+    if height * width > form.most_pixels:
+        raise ValueError(f'expected a stream of at most {form.most_pixels} pixels, found {height} x {width}')
 
 
 def fit(array: Array, shape: tuple[int, int], samples: int, needed: tuple[int, int]) -> Array:

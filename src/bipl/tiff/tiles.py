@@ -10,7 +10,7 @@ import numpy as np
 from bipl.cache import process_cache
 from bipl.codecs import colour
 from bipl.codecs.registry import DECODERS, GENERAL_COMPRESSIONS, IS_JPEG
-from bipl.codecs.segment import Array, SegmentFormat, fit
+from bipl.codecs.segment import Array, Buffer, SegmentFormat, fit
 from bipl.errors import CorruptTileError, MissingDependencyError
 from bipl.geometry import RegularGrid
 from bipl.tiff.directory import Directory
@@ -21,6 +21,7 @@ from bipl.tiff.tags import Photometric, Tag, compression_name
 # A blank fax page shrinks 200,000-fold; beyond these sizes a promise of many pixels in few bytes is
 # taken for a broken directory.
 _SURELY_DECODED_BYTES = 2**28
+_SURELY_DECODED_PIXELS = 2**24
 _MOST_EXPANSION = 20_000
 # Uncompressed strips are read in pieces of this size.
 _CUT_BYTES = 2**18
@@ -207,20 +208,12 @@ class TiffTiles:
         offset, size = self.locate(segment + plane * self._plane_segments)
         if size == 0:
             return None
-        shape = self.grid.tile_shape
-        if not self.image.is_tiled:  # the last strip holds the rows that are left; a tile is always whole
-            shape = self._needed(tile)
+        # The last strip holds the rows that are left; a tile is always whole.
+        shape = self.grid.tile_shape if self.image.is_tiled else self._needed(tile)
         if self._is_cut:
             offset += first_row * self._row_bytes
             size = min(shape[0] * self._row_bytes, max(size - first_row * self._row_bytes, 0))
-        elif size < self._least_bytes:
-            message = f'expected pixels in proportion, found {self._decoded_bytes} bytes promised'
-            raise self._corrupt(tile, offset, size, message)
-        data = self.directory.source.read(offset, size)
-        if len(data) < size and self.image.compression != 1:
-            raise self._corrupt(
-                tile, offset, size, f'expected {size} bytes, found {len(data)}: the file is cut off'
-            )
+        data = self._stored(tile, offset, size)
         try:
             array = self._decode(data, self._format, shape)
             if array.shape != (*shape, self._plane_samples):
@@ -230,12 +223,25 @@ class TiffTiles:
                 f'{self.name}: {compression_name(self.image.compression)} needs a build of imagecodecs that '
                 f'has it ({error}); pip install --upgrade imagecodecs'
             ) from error
+        except MemoryError:  # what the file claims was checked: this machine has too little
+            raise
         except Exception as error:
             raise self._corrupt(tile, offset, size, error) from error
         if array.dtype is not self.image.stored_dtype and array.dtype != self.image.stored_dtype:
             array = array.astype(self.image.stored_dtype)
         # Uncompressed samples may still lie in the file's map.
         return array if self.image.compression != 1 or array.base is None else array.copy()
+
+    def _stored(self, tile: int, offset: int, size: int) -> Buffer:
+        """Return the bytes of a segment, if they are there and in proportion to what they promise."""
+        if size < self._least_bytes and not self._is_cut:
+            message = f'expected pixels in proportion, found {self._decoded_bytes} bytes promised'
+            raise self._corrupt(tile, offset, size, message)
+        data = self.directory.source.read(offset, size)
+        if len(data) < size and self.image.compression != 1:
+            message = f'expected {size} bytes, found {len(data)}: the file is cut off'
+            raise self._corrupt(tile, offset, size, message)
+        return data
 
     def _needed(self, tile: int) -> tuple[int, int]:
         """Return the height and width of a tile's part inside the image."""
@@ -271,6 +277,7 @@ class TiffTiles:
             lerc_compression=lerc[1] if len(lerc) > 1 else 0,
             is_complex_integer=image.is_complex_integer,
             chroma_steps=image.chroma_steps,
+            most_pixels=max(4 * image.tile_height * image.tile_width, _SURELY_DECODED_PIXELS),
             empty=process_cache().empty,
         )
 
