@@ -90,7 +90,7 @@ def test_a_stop_before_its_start_is_empty() -> None:
         (np.s_[-10:], IndexError, 'write 90: to count from the end, or -10:100 for coordinates'),
         (np.s_[:, :-10], IndexError, r'write :190 to count from the end, or 0:-10'),
         (np.s_[::2], ValueError, r'use pool\(2\)'),
-        (np.s_[5], TypeError, 'write 5:5.1'),
+        (np.s_[5], TypeError, 'write 5:6 for one row'),
         (np.s_[1.5:3], TypeError, 'expected an integer, found 1.5'),
         (np.s_[:, :, :, :], IndexError, 'found 4'),
         (np.s_[..., ...], IndexError, 'found 2'),

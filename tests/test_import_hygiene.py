@@ -188,7 +188,10 @@ cycle = [bipl.Slide.open(sys.argv[1])]
 cycle.append(cycle)
 """,
     'in another module': 'sys.slide = bipl.Slide.open(sys.argv[1])',
-    'in a main module that is kept': 'slide = bipl.Slide.open(sys.argv[1]); sys.kept = sys.modules["__main__"]',
+    'in a main module that is kept': """
+slide = bipl.Slide.open(sys.argv[1])
+sys.kept = sys.modules['__main__']
+""",
     'in a running iterator': """
 parts = bipl.Slide.open(sys.argv[1]).parts([((0, 50), (0, 50))] * 99, max_workers=4)
 next(parts)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import bipl
-from bipl import BiplError, Slide
+from bipl import BiplError, ClosedSlideError, Slide
 from bipl.cache import process_cache
 from tests.builders.broken import BROKEN_FILES
 from tests.builders.patterns import noise_image
@@ -284,3 +284,23 @@ def test_a_file_object_is_never_taken_for_what_the_file_was(path):
     rewritten(path, tiled(1))
     with path.open('rb') as file:
         assert not np.array_equal(Slide.open(file).numpy(), first)
+
+
+def test_a_file_that_took_a_closed_ones_descriptor_is_never_read_for_it(path, tmp_path, monkeypatch):
+    other = tmp_path / 'other.tif'
+    other.write_bytes(tiled(1))
+    slide = Slide.open(path, access='pread')
+    slide[:16, :16]
+    original, taken = os.pread, []
+
+    def late(descriptor: int, size: int, offset: int) -> bytes:
+        if not taken:  # as another thread may do at this moment
+            slide.close()
+            taken.append(os.open(other, os.O_RDONLY))
+        return original(descriptor, size, offset)
+
+    monkeypatch.setattr(os, 'pread', late)
+    with suppress(ClosedSlideError):
+        np.testing.assert_array_equal(slide.numpy(), image())
+    os.close(taken[0])
+    np.testing.assert_array_equal(Slide.open(path).numpy(), image())

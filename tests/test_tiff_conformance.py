@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bipl import Slide, UnsupportedSlideError
+from bipl import Slide
 from tests import formulas
 from tests.builders.fields import Entry, FieldType, Tag
 from tests.builders.patterns import noise_image, smooth_image
@@ -197,18 +197,6 @@ def test_ycbcr_of_32_bits_becomes_rgb():
 def test_ycbcr_fields_count(fields, arguments):
     directory = rgb(photometric='ycbcr', extra_tags=fields)
     assert_rounded(read(directory), formulas.ycbcr_colours(directory.image, **arguments))
-
-
-def test_subsampled_ycbcr_without_jpeg_is_refused():
-    # Stored as 16 rows of three samples, said to be 32 rows of data units of 2 x 2 pixels: as many bytes.
-    says = {
-        Tag.IMAGE_LENGTH: Entry(FieldType.SHORT, (40,)),
-        Tag.TILE_LENGTH: Entry(FieldType.SHORT, (32,)),
-        Tag.YCBCR_SUBSAMPLING: Entry(FieldType.SHORT, (2, 2)),
-    }
-    data = build_tiff([rgb(image=noise_image(20, 32, 3), photometric='ycbcr', overrides=says)])
-    with pytest.raises(UnsupportedSlideError, match=r'IFD 0.*YCbCrSubSampling'):
-        Slide.open(data)
 
 
 @pytest.mark.parametrize('photometric', ['rgb', 'ycbcr'])

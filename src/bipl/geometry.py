@@ -162,16 +162,23 @@ def _bound(value: object, axis: str) -> int:
         ) from None
 
 
+def _one_row(key: object) -> str:
+    """Say how to write a slice of one row or column, if that is what was meant."""
+    try:
+        index = as_integer(key)  # type: ignore[arg-type]
+    except TypeError:
+        return ''
+    return f'; write {index}:{index + 1} for one row or column'
+
+
 def _span(key: object, size: int, axis: str) -> Span:
     """Return the half-open span that a slice names on an axis of `size` pixels."""
     if not isinstance(key, slice):
-        raise TypeError(
-            f'{axis} index: expected a slice, found {key!r}; write {key!r}:{key!r}+1 for one row or column'
-        )
-    if key.step is not None and _bound(key.step, axis) != 1:
+        raise TypeError(f'{axis} index: expected a slice, found {key!r}{_one_row(key)}')
+    if key.step is not None and (step := _bound(key.step, axis)) != 1:
+        advice = f', use pool({step}) for a smaller image' if step > 1 else ', or turn them round'
         raise ValueError(
-            f'{axis} slice: expected no step, found {key.step!r}; steps skip pixels without averaging, '
-            f'use pool({key.step!r}) for a smaller image'
+            f'{axis} slice: expected no step, found {step}; steps skip pixels without averaging{advice}'
         )
     if key.start is None and key.stop is None:
         return 0, size

@@ -56,10 +56,6 @@ class _Opening:
             object.__setattr__(self, name, value)
 
 
-def _reopen(opening: _Opening) -> 'Slide':
-    return Slide(opening)
-
-
 def _reopen_level(opening: _Opening, index: int) -> ImageLevel:
     return Slide(opening).levels[index]
 
@@ -284,7 +280,7 @@ class Slide(Image):
         self.close()
 
     def __reduce__(self) -> Recipe:
-        return _reopen, (self._opening,)
+        return type(self), (self._opening,)
 
     def __repr__(self) -> str:
         height, width, channels = self.shape

@@ -94,12 +94,13 @@ def ycbcr_to_rgb(
     blue = y + (2 - 2 * luma_blue) * cb
     green = (y - luma_blue * blue - luma_red * red) / luma_green
     rgb = np.stack([red, green, blue], axis=2)
-    rgb = np.clip(np.rint(rgb, out=rgb), 0, top, out=rgb).astype(array.dtype)
+    rgb = np.clip(np.rint(rgb, out=rgb), 0, top, out=rgb).astype(array.dtype, copy=False)
     return rgb if array.shape[2] == 3 else np.concatenate([rgb, array[:, :, 3:]], axis=2)
 
 
 def _scaled(codes: Array, black: float, white: float, span: float) -> Array:
-    """Map codes so that `black` is 0 and `white` is `span`, in float32."""
+    """Map codes so that `black` is 0 and `white` is `span`, in a type that holds them exactly."""
+    exact = np.float32 if codes.dtype.itemsize <= 2 else np.float64
     scale = span / (white - black) if white != black else 1.0
-    scaled: Array = (codes.astype(np.float32) - np.float32(black)) * np.float32(scale)
+    scaled: Array = (codes.astype(exact) - exact(black)) * exact(scale)
     return scaled

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import imagecodecs
 import numpy as np
 
-from bipl.codecs.segment import Array, Buffer, SegmentFormat
+from bipl.codecs.segment import Array, Buffer, Decoder, SegmentFormat
 
 Unpacker = Callable[..., bytes]
 
@@ -23,14 +23,23 @@ def uncompressed(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> A
     return _samples(data, form, shape)
 
 
-def with_size(function_name: str) -> Callable[[Buffer, SegmentFormat, tuple[int, int]], Array]:
-    """Return a decoder by an imagecodecs function that is told how many bytes come out.
+def named(function_name: str) -> Unpacker:
+    """Return an imagecodecs function that loads its codec when it is first called."""
+
+    def unpack(data: Buffer, *, out: int) -> bytes:
+        unpacked: bytes = getattr(imagecodecs, function_name)(data, out=out)
+        return unpacked
+
+    return unpack
+
+
+def with_size(unpack: Unpacker) -> Decoder:
+    """Return a decoder by a function that is told how many bytes come out.
 
     Too many bytes in the stream are ignored, as libtiff does.
     """
 
     def decode(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
-        unpack: Unpacker = getattr(imagecodecs, function_name)
         if form.reversed_bits:
             data = imagecodecs.bitorder_decode(bytes(data))
         return _samples(unpack(data, out=stored_size(form, shape)), form, shape, is_turned=True)

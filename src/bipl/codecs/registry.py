@@ -1,10 +1,10 @@
 """The one table from compression number to decoder."""
 
-from bipl.codecs import images, jpeg, packed
+from bipl.codecs import images, jpeg, lzw, packed
 from bipl.codecs.segment import Decoder
 
-_DEFLATE = packed.with_size('deflate_decode')
-_ZSTD = packed.with_size('zstd_decode')
+_DEFLATE = packed.with_size(packed.named('deflate_decode'))
+_ZSTD = packed.with_size(packed.named('zstd_decode'))
 _JPEG_XL = images.simple('jpegxl_decode')
 
 DECODERS: dict[int, Decoder] = {
@@ -12,11 +12,11 @@ DECODERS: dict[int, Decoder] = {
     2: images.fax(2),
     3: images.fax(3),
     4: images.fax(4),
-    5: packed.with_size('lzw_decode'),
+    5: packed.with_size(lzw.decode),
     6: jpeg.decode,
     7: jpeg.decode,
     8: _DEFLATE,
-    32773: packed.with_size('packbits_decode'),
+    32773: packed.with_size(packed.named('packbits_decode')),
     32946: _DEFLATE,
     33003: images.jpeg2000_ycbcr,
     33004: images.jpeg2000,
@@ -25,7 +25,7 @@ DECODERS: dict[int, Decoder] = {
     34712: images.jpeg2000,
     34887: images.lerc,
     34892: jpeg.decode,
-    34925: packed.with_size('lzma_decode'),
+    34925: packed.with_size(packed.named('lzma_decode')),
     34926: _ZSTD,
     34927: images.webp,
     34933: images.png,

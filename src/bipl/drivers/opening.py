@@ -3,7 +3,6 @@
 import os
 from collections.abc import Hashable
 from functools import partial
-from pathlib import Path
 
 from bipl.drivers.registry import candidates
 from bipl.drivers.shared import OpenFile, open_files
@@ -34,7 +33,8 @@ def open_file(source: Sourceable, *, driver: str | None, access: Access, setting
         If a driver recognised it and found it broken.
     """
     path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
-    identity = None if path is None else file_identity(Path(path).stat())
+    # Path('') would be the current folder.
+    identity = None if path is None else file_identity(os.stat(path))  # noqa: PTH116
     reasons: list[tuple[str, BiplError]] = []
     for found in candidates(path, settings.drivers, driver):
         key: Hashable = None if identity is None else (identity, os.path.abspath(path or ''), found, access)  # noqa: PTH100

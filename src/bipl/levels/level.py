@@ -52,8 +52,8 @@ class Lease:
             self.is_closed = True
             self._release(keep=keep)
 
-    def __del__(self) -> None:
-        if not sys.is_finalizing():
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not is_finalizing():  # bound above: when the interpreter ends, this module's names are gone
             self.end(keep=True)
 
 

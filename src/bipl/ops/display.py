@@ -33,7 +33,7 @@ def to_display(array: Array) -> npt.NDArray[np.uint8]:
         return shown.astype(np.uint8) * np.uint8(255)
     if shown.dtype.kind == 'c':
         shown = np.abs(shown)
-    values = shown.astype(np.float32)
+    values = shown.astype(np.float64)
     finite = values[np.isfinite(values)]
     low, high = np.percentile(finite, (0.5, 99.5)) if finite.size else (0.0, 1.0)
     scaled = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) * (255 / max(high - low, 1e-12))

@@ -39,6 +39,13 @@ class _OpenFile:
             raise ClosedSlideError(f'{self.name}: expected an open slide, found it closed; open it again')
         return descriptor
 
+    def _size_now(self) -> int:
+        try:
+            return os.fstat(self._check_open()).st_size
+        except OSError:
+            self._check_open()
+            raise
+
     def _shrunk(self, size: int) -> CorruptSlideError:
         return CorruptSlideError(
             f'{self.name}: expected {self.size} bytes as at opening, found {size}; '
@@ -66,13 +73,17 @@ class MappedFile(_OpenFile):
 
     def read(self, offset: int, size: int) -> Buffer:
         """Return a view of the map."""
-        now = os.fstat(self._check_open()).st_size
+        now = self._size_now()
+        try:
+            view = self._view[offset : offset + size]
+        except ValueError:  # another thread has closed it
+            self._check_open()
+            raise
+        # Again: if another thread closed it meanwhile, that size may be of the next file with this number.
+        self._check_open()
         if now < self.size:
             raise self._shrunk(now)
-        try:
-            return self._view[offset : offset + size]
-        except ValueError:  # another thread closed it since the check
-            raise ClosedSlideError(f'{self.name}: closed while it was read') from None
+        return view
 
     def close(self) -> None:
         """Unmap the file, at once or when the last buffer handed out is gone."""
@@ -89,17 +100,24 @@ class PreadFile(_OpenFile):
 
     def read(self, offset: int, size: int) -> Buffer:
         """Return the bytes, read anew."""
-        descriptor = self._check_open()
         wanted = max(min(size, self.size - offset), 0)
-        data = os.pread(descriptor, wanted, offset) if wanted else b''
-        if len(data) == wanted:
-            return data
-        parts = [data]
-        while parts[-1] and (done := sum(map(len, parts))) < wanted:
-            parts.append(os.pread(descriptor, wanted - done, offset + done))
-        if sum(map(len, parts)) < wanted:
-            raise self._shrunk(os.fstat(descriptor).st_size)
-        return b''.join(parts)
+        data = self._pread(wanted, offset)
+        while len(data) < wanted:  # the system may give less at once
+            more = self._pread(wanted - len(data), offset + len(data))
+            if not more:
+                raise self._shrunk(self._size_now())
+            data += more
+        return data
+
+    def _pread(self, size: int, offset: int) -> bytes:
+        try:
+            data = os.pread(self._check_open(), size, offset)
+        except OSError:
+            self._check_open()
+            raise
+        # Again: if another thread closed it meanwhile, these may be bytes of the next file with this number.
+        self._check_open()
+        return data
 
 
 class SeekedFile:

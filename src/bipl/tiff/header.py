@@ -19,28 +19,27 @@ class Layout:
         `<` or `>`, as in `struct`.
     big
         BigTIFF: 8-byte offsets and counts.
+    entry_count
+        The number of entries at the start of a directory.
+    entry
+        One entry: tag, field type, count, value or its offset.
+    offset
+        An offset in the file.
     """
 
     byteorder: str
     big: bool
-
-    @property
-    def entry_count(self) -> struct.Struct:
-        """The number of entries at the start of a directory."""
-        return struct.Struct(self.byteorder + ('Q' if self.big else 'H'))
-
-    @property
-    def entry(self) -> struct.Struct:
-        """One entry: tag, field type, count, value or its offset."""
-        return struct.Struct(self.byteorder + ('HHQ8s' if self.big else 'HHI4s'))
-
-    @property
-    def offset(self) -> struct.Struct:
-        """An offset in the file."""
-        return struct.Struct(self.byteorder + ('Q' if self.big else 'I'))
+    entry_count: struct.Struct
+    entry: struct.Struct
+    offset: struct.Struct
 
 
-LAYOUTS = {(order, big): Layout(order, big) for order in '<>' for big in (False, True)}
+def _layout(byteorder: str, *, big: bool) -> Layout:
+    codes = ('Q', 'HHQ8s', 'Q') if big else ('H', 'HHI4s', 'I')
+    return Layout(byteorder, big, *(struct.Struct(byteorder + code) for code in codes))
+
+
+LAYOUTS = {(order, big): _layout(order, big=big) for order in '<>' for big in (False, True)}
 
 
 def read_header(source: ByteSource) -> tuple[Layout, int]:

@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Hashable
 from functools import cached_property
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -159,16 +160,19 @@ class TiffTiles:
     def _decode_planes(self, tile: int) -> Array | None:
         """Put the planes of a tile together; an absent one is 0, unless all are."""
         planes = [self._decode_segment(tile, plane) for plane in range(self._planes)]
-        there = [plane for plane in planes if plane is not None]
-        if not there:
+        if all(plane is None for plane in planes):
             return None
-        blank = np.zeros_like(there[0])
-        return np.concatenate([blank if plane is None else plane for plane in planes], axis=2)
+        height, width = self._needed(tile)
+        out = np.zeros((height, width, self._planes), self.image.stored_dtype)
+        for i, plane in enumerate(planes):
+            if plane is not None:
+                out[:, :, i] = plane[:height, :width, 0]
+        return out
 
     @property
-    def table_length(self) -> int:
-        """How many segments the file lists; planes have segments of their own."""
-        return self._offsets.count
+    def table_lengths(self) -> tuple[int, int]:
+        """How many offsets and byte counts the file lists; planes have segments of their own."""
+        return self._offsets.count, self._counts.count if self._counts is not None else 0
 
     def locate(self, segment: int) -> tuple[int, int]:
         """Return the offset and size of a segment in the file, size 0 for an absent one."""
@@ -321,7 +325,9 @@ class TiffTiles:
 
     @cached_property
     def _ycbcr(self) -> tuple[tuple[float, float, float], tuple[float, ...] | None]:
+        """Coefficients and reference of the directory; what is no sound number counts as absent."""
         luma = self.directory.numbers(Tag.YCbCrCoefficients)
         reference = self.directory.numbers(Tag.ReferenceBlackWhite)
-        coefficients = (luma[0], luma[1], luma[2]) if len(luma) == 3 and all(luma) else (0.299, 0.587, 0.114)
-        return coefficients, reference if len(reference) == 6 else None
+        is_sound = len(luma) == 3 and all(0 < value < 1 for value in luma)
+        coefficients = (luma[0], luma[1], luma[2]) if is_sound else (0.299, 0.587, 0.114)
+        return coefficients, reference if len(reference) == 6 and all(map(isfinite, reference)) else None

@@ -100,11 +100,14 @@ def quickhash(coarsest: TiffTiles, first: Directory) -> str | None:
     """Return OpenSlide's quickhash-1.
 
     It is the SHA-256 of the coarsest level's bytes and of the first directory's texts.  None where
-    OpenSlide gives none: the coarsest level takes more than 5 MiB.
+    OpenSlide gives none: the coarsest level takes more than 5 MiB, or its tables differ in length.
     """
+    offsets, counts = coarsest.table_lengths
+    if offsets != counts:
+        return None
     segments = []
     total = 0
-    for i in range(coarsest.table_length):
+    for i in range(offsets):
         segments.append(coarsest.locate(i))
         total += segments[-1][1]
         if total > _MOST_HASHED_BYTES:
