@@ -100,7 +100,9 @@ def ycbcr_to_rgb(
 
 def _scaled(codes: Array, black: float, white: float, span: float) -> Array:
     """Map codes so that `black` is 0 and `white` is `span`, in a type that holds them exactly."""
-    exact = np.float32 if codes.dtype.itemsize <= 2 else np.float64
+    exact: type[np.float32 | np.float64] = np.float32 if codes.dtype.itemsize <= 2 else np.float64
     scale = span / (white - black) if white != black else 1.0
-    scaled: Array = (codes.astype(exact) - exact(black)) * exact(scale)
+    scaled: Array = codes.astype(exact)
+    scaled -= exact(black)
+    scaled *= exact(scale)
     return scaled

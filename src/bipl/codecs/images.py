@@ -1,12 +1,14 @@
 """Segments that are images of a format of their own: JPEG 2000, WebP, PNG, JPEG XL, LERC, fax."""
 
 import struct
+import sys
+from collections.abc import Callable
 from typing import NamedTuple
 
 import imagecodecs
 import numpy as np
 
-from bipl.codecs import colour
+from bipl.codecs import claims, colour
 from bipl.codecs.segment import Array, Buffer, Decoder, SegmentFormat, check_claim
 
 # Marker, length, capabilities, right, bottom, left, top, four of its tiles, number of components; then depth,
@@ -15,13 +17,16 @@ _SIZ = struct.Struct('>2sHH4I4IH')
 _SIZ_MARKER = b'\xff\x51'
 # It comes first in a codestream, after some hundred bytes of boxes in a JP2.
 _MOST_BYTES_TO_SIZ = 4096
+_MOST_LERC_OVERHEAD_BYTES = 2**16
+_NATIVE = '<' if sys.byteorder == 'little' else '>'
 
 
-def simple(function_name: str) -> Decoder:
-    """Return a decoder by an imagecodecs function that needs nothing but the bytes."""
+def named(function_name: str, claim: Callable[[Buffer], claims.Claim]) -> Decoder:
+    """Return a decoder by an imagecodecs function, for streams whose claim is in proportion."""
 
     def decode(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
-        del form, shape
+        del shape
+        check_claim(claim(data), form)
         return np.asarray(getattr(imagecodecs, function_name)(data))
 
     return decode
@@ -30,23 +35,15 @@ def simple(function_name: str) -> Decoder:
 def webp(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
     """Decode WebP; a tile whose alpha is all opaque may lack it."""
     del shape
+    check_claim(claims.webp(data), form)
     return np.asarray(imagecodecs.webp_decode(data, hasalpha=form.samples == 4))
-
-
-def png(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
-    """Decode PNG, whose head gives width and height after 16 bytes."""
-    del shape
-    if len(data) >= 24:
-        width, height = struct.unpack_from('>II', data, 16)
-        check_claim(height, width, form)
-    return np.asarray(imagecodecs.png_decode(data))
 
 
 def jpeg2000(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
     """Decode JPEG 2000, a codestream or a JP2 file."""
     del shape
     if (size := _stream_size(data)) is not None:
-        check_claim(size.height, size.width, form)
+        check_claim((size.height, size.width), form)
     return np.asarray(imagecodecs.jpeg2k_decode(data))
 
 
@@ -82,12 +79,19 @@ def _stream_size(data: Buffer) -> _StreamSize | None:
 
 
 def lerc(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
-    """Decode LERC, which may be packed once more (field 50674, LercParameters)."""
-    if form.lerc_compression == 1:
-        data = imagecodecs.zlib_decode(data)
-    elif form.lerc_compression == 2:
-        data = imagecodecs.zstd_decode(data)
+    """Decode LERC, which may be packed once more (field 50674, LercParameters).
+
+    libtiff takes what comes out for samples in the file's byte order, so swapped files hold swapped values.
+    """
+    if form.lerc_compression:
+        unpack = imagecodecs.zlib_decode if form.lerc_compression == 1 else imagecodecs.zstd_decode
+        # A blob is no larger than its samples, and a mask and a head.
+        samples = shape[0] * shape[1] * form.samples
+        data = unpack(data, out=2 * samples * form.dtype.itemsize + _MOST_LERC_OVERHEAD_BYTES)
+    check_claim(claims.lerc(data), form)
     array = np.asarray(imagecodecs.lerc_decode(data))
+    if form.byteorder != _NATIVE:
+        array = array.byteswap()
     return array.reshape(-1) if array.size == shape[0] * shape[1] * form.samples else array
 
 

@@ -114,7 +114,7 @@ def input_colours(head: StreamHead, form: SegmentFormat) -> str | None:
 def decode(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
     """Decode a JPEG stream to grey, RGB, or its own samples where it is neither."""
     head = read_head(data)
-    check_claim(head.height, head.width, form)
+    check_claim((head.height, head.width), form)
     colours = input_colours(head, form)
     target = 'RGB' if len(head.components) == 3 and (form.is_rgb or form.is_ycbcr) else None
     if head.bits == 8 and head.frame not in _LOSSLESS:

@@ -1,11 +1,12 @@
 """The one table from compression number to decoder."""
 
-from bipl.codecs import images, jpeg, lzw, packed
+from bipl.codecs import claims, images, jpeg, lzw, packed
 from bipl.codecs.segment import Decoder
 
 _DEFLATE = packed.with_size(packed.named('deflate_decode'))
 _ZSTD = packed.with_size(packed.named('zstd_decode'))
-_JPEG_XL = images.simple('jpegxl_decode')
+_JPEG_XL = images.named('jpegxl_decode', claims.jpeg_xl)
+_JPEG_XR = images.named('jpegxr_decode', claims.jpeg_xr)
 
 DECODERS: dict[int, Decoder] = {
     1: packed.uncompressed,
@@ -28,9 +29,9 @@ DECODERS: dict[int, Decoder] = {
     34925: packed.with_size(packed.named('lzma_decode')),
     34926: _ZSTD,
     34927: images.webp,
-    34933: images.png,
-    34934: images.simple('jpegxr_decode'),
-    22610: images.simple('jpegxr_decode'),
+    34933: images.named('png_decode', claims.png),
+    34934: _JPEG_XR,
+    22610: _JPEG_XR,
     50000: _ZSTD,
     50001: images.webp,
     50002: _JPEG_XL,

@@ -72,10 +72,12 @@ An image codec may return more or fewer rows and columns than asked: `fit` settl
 wrong with the bytes ends in an exception, of any type."""
 
 
-def check_claim(height: int, width: int, form: SegmentFormat) -> None:
-    """Raise ValueError if a stream claims far more pixels than its tile has."""
-    if height * width > form.most_pixels:
-        raise ValueError(f'expected a stream of at most {form.most_pixels} pixels, found {height} x {width}')
+def check_claim(claim: tuple[int, int] | None, form: SegmentFormat) -> None:
+    """Raise ValueError if a stream claims far more pixels, as height and width, than its tile has."""
+    if claim is not None and claim[0] * claim[1] > form.most_pixels:
+        raise ValueError(
+            f'expected a stream of at most {form.most_pixels} pixels, found one of {claim[0]} x {claim[1]}'
+        )
 
 
 def fit(array: Array, shape: tuple[int, int], samples: int, needed: tuple[int, int]) -> Array:
