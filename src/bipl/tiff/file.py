@@ -8,8 +8,8 @@ from bipl.tiff.directory import Directory, Entry
 from bipl.tiff.header import Layout, read_header
 from bipl.tiff.tags import Tag, tag_name
 
-# libtiff counted directories in 16 bits until 2022; a chain longer than that is no slide.
-MOST_DIRECTORIES = 65_535
+# Slides have some tens, stacks some thousands; reading more takes time that a damaged file may not cost.
+MOST_DIRECTORIES = 16_384
 # Far more than the ~100 fields that anybody has defined for one image.
 MOST_ENTRIES = 4_096
 
@@ -56,7 +56,7 @@ def open_tiff(source: ByteSource) -> TiffFile:
     UnsupportedSlideError
         If this is no TIFF.
     CorruptSlideError
-        If the chain is cyclic, longer than 65,535, or leads out of the file.
+        If the chain is cyclic, longer than 16,384, or leads out of the file.
     """
     layout, offset = read_header(source)
     directories: list[Directory] = []
