@@ -38,20 +38,14 @@ def webp(data: Buffer) -> Claim:
 
 
 def jpeg_xr(data: Buffer) -> Claim:
-    """Read width and height of the first directory of the container (ITU-T T.832, annex A)."""
+    """Read width and height of the image header, which the container repeats (ITU-T T.832, 8.3)."""
     head = bytes(data[: 2**16])
-    if len(head) < 8:
+    start = head.find(b'WMPHOTO\0')
+    if start < 0 or len(head) < start + 20:
         return None
-    (start,) = struct.unpack_from('<I', head, 4)
-    if start + 2 > len(head):
-        return None
-    (count,) = struct.unpack_from('<H', head, start)
-    fields: dict[int, int] = {}
-    for i in range(min(count, (len(head) - start - 2) // 12)):
-        tag, kind, _, value = struct.unpack_from('<HHII', head, start + 2 + 12 * i)
-        fields[tag] = value & 0xFFFF if kind == 3 else value & 0xFF if kind == 1 else value
-    width, height = fields.get(0xBC80), fields.get(0xBC81)
-    return None if width is None or height is None else (height, width)
+    is_short = head[start + 10] & 0x80
+    width, height = struct.unpack_from('>HH' if is_short else '>II', head, start + 12)
+    return height + 1, width + 1
 
 
 def lerc(data: Buffer) -> Claim:
