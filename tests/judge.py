@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 import tifffile
 
+from tests.formulas import BT601, cmyk_colours, inverted, palette_colours, ycbcr_colours
+
 
 def expected_first_image(page: tifffile.TiffPage) -> np.ndarray:
     """Return (h, w, c) of what a reader should give for a page of a file that is still open."""
@@ -23,51 +25,27 @@ def expected_first_image(page: tifffile.TiffPage) -> np.ndarray:
 def in_colour(page: tifffile.TiffPage, stored: np.ndarray) -> np.ndarray:
     """Turn stored samples into upright grey or RGB."""
     photometric, samples = int(page.photometric), stored.shape[2]
-    if photometric == 0 and samples <= 2:
-        return np.concatenate([inverted(stored[:, :, :1], page.bitspersample), stored[:, :, 1:]], axis=2)
+    if photometric == 0 and samples <= 2 and stored.dtype.kind != 'f':
+        return inverted(stored, page.bitspersample)
     if photometric == 3:
         colours = page.colormap.T
-        looked_up = (colours >> 8 if colours.max() > 255 else colours)[stored[:, :, 0].astype(int)]
-        return np.concatenate([looked_up.astype(np.uint8), stored[:, :, 1:]], axis=2)
+        # Some writers store 8 bits where TIFF 6.0 wants 16.
+        return palette_colours(stored.astype(np.uint8), colours if colours.max() > 255 else colours << 8)
     if photometric == 5 and samples >= 4:
-        top = np.iinfo(stored.dtype).max
-        ink = stored[:, :, :4].astype(np.float64)
-        rgb = np.rint((top - ink[:, :, :3]) * (top - ink[:, :, 3:]) / top).astype(stored.dtype)
-        return np.concatenate([rgb, stored[:, :, 4:]], axis=2)
+        return cmyk_colours(stored)
     if photometric == 6 and samples == 3 and page.compression in {1, 5, 8, 32773, 32946}:
-        return from_ycbcr(page, stored)
+        luma, reference = (rationals(page, code) for code in (529, 532))
+        return np.rint(ycbcr_colours(stored, luma or BT601, reference)).astype(stored.dtype)
     return stored
 
 
-def inverted(grey: np.ndarray, bits: int) -> np.ndarray:
-    """Turn grey whose 0 is white upright; real numbers have no largest."""
-    if grey.dtype.kind == 'f':
-        return grey
-    if grey.dtype == bool:
-        return ~grey
-    return ((1 << bits) - 1 - grey.astype(np.int64)).astype(grey.dtype)
-
-
-def from_ycbcr(page: tifffile.TiffPage, stored: np.ndarray) -> np.ndarray:
-    """Convert as TIFF 6.0, section 21, has it, in float64."""
-
-    def reals(code: int, default: tuple[float, ...]) -> list[float]:
-        value = page.tags.valueof(code)
-        if value is None:
-            return list(default)
-        pairs = np.asarray(value, np.float64).reshape(-1, 2)
-        return list(pairs[:, 0] / pairs[:, 1])
-
-    luma = reals(529, (0.299, 0.587, 0.114))
-    black_white = reals(532, (0, 255, 128, 255, 128, 255))
-    y, cb, cr = (
-        (stored[:, :, i] - black_white[2 * i]) * span / (black_white[2 * i + 1] - black_white[2 * i])
-        for i, span in enumerate((255, 127, 127))
-    )
-    red = cr * (2 - 2 * luma[0]) + y
-    blue = cb * (2 - 2 * luma[2]) + y
-    green = (y - luma[2] * blue - luma[0] * red) / luma[1]
-    return np.clip(np.rint(np.stack([red, green, blue], axis=2)), 0, 255).astype(np.uint8)
+def rationals(page: tifffile.TiffPage, code: int) -> tuple[float, ...] | None:
+    """Return the numbers of a field of rationals."""
+    value = page.tags.valueof(code)
+    if value is None:
+        return None
+    pairs = np.asarray(value, np.float64).reshape(-1, 2)
+    return tuple(pairs[:, 0] / pairs[:, 1])
 
 
 def with_background(page: tifffile.TiffPage, image: np.ndarray) -> np.ndarray:
