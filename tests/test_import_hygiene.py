@@ -164,9 +164,9 @@ def test_opening_and_reading_load_no_foreign_package(action, path):
     assert FOREIGN.intersection(loaded) == set()
 
 
-def test_opening_and_reading_load_numpy_and_imagecodecs_only(path):
+def test_opening_and_reading_load_numpy_and_the_decoders_only(path):
     loaded = result(LOADED.replace('{action}', ACTIONS['open, read and close']), path)
-    assert packages(loaded) == {'bipl', 'imagecodecs', 'numpy'}
+    assert packages(loaded) == {'bipl', 'imagecodecs', 'numpy', 'simplejpeg'}
 
 
 @pytest.mark.parametrize('action', ['import', 'open and read', 'open, read and close'])

@@ -6,19 +6,29 @@ YCbCr.  So the stream's own markers come first, then its sampling, then Photomet
 Sources: ITU-T T.81, annex B; JFIF 1.02; Adobe Technical Note 5116 (APP14); TIFF Technical Note 2.
 """
 
+import re
 from typing import NamedTuple
 
 import imagecodecs
 import numpy as np
+import simplejpeg
 
 from bipl.codecs.segment import Array, Buffer, SegmentFormat, check_claim
 
 _SOI, _EOI, _SOS, _APP0, _APP14 = 0xD8, 0xD9, 0xDA, 0xE0, 0xEE
 # SOF0 to SOF15 without DHT, JPG and DAC.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_LOSSLESS = frozenset((0xC3, 0xC7, 0xCB, 0xCF))
+# Baseline, extended and progressive; the others are lossless, differential or arithmetic.
+_HUFFMAN_FRAMES = frozenset((0xC0, 0xC1, 0xC2))
 _UINT8 = np.dtype(np.uint8)
 _ALONE = frozenset((0x01, _SOI, _EOI, *range(0xD0, 0xD8)))
+
+
+# APP14 of 12 bytes; the last is the transform: 0 for none, 1 for YCbCr.
+_ADOBE = b'\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00'
+_ADOBE_MARKERS = {None: b'', 'RGB': _ADOBE + b'\x00', 'YCBCR': _ADOBE + b'\x01'}
+# All blocks were decoded, and bytes follow before the end of the image: padding, which scanners write.
+_PADDED = re.compile(r'^Corrupt JPEG data: \d+ extraneous bytes before marker 0xd9')
 
 
 class StreamHead(NamedTuple):
@@ -115,25 +125,41 @@ def decode(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
     """Decode a JPEG stream to grey, RGB, or its own samples where it is neither."""
     head = read_head(data)
     check_claim((head.height, head.width), form)
-    colours = input_colours(head, form)
-    target = 'RGB' if len(head.components) == 3 and (form.is_rgb or form.is_ycbcr) else None
-    if head.bits == 8 and head.frame not in _LOSSLESS:
+    components = len(head.components)
+    is_rgb = components == 3 and (form.is_rgb or form.is_ycbcr)
+    if head.bits == 8 and head.frame in _HUFFMAN_FRAMES and (is_rgb or components in {1, 4}):
+        space = 'GRAY' if form.samples == 1 else 'RGB' if is_rgb else 'GRAY' if components == 1 else 'CMYK'
         # Only a stream that keeps the directory's promise may ask for memory in its name.
-        is_expected = (head.height, head.width) == shape and len(head.components) == form.samples
-        array: Array = imagecodecs.jpeg8_decode(
-            data,
-            tables=form.jpeg_tables,
-            colorspace=colours,
-            outcolorspace='GRAYSCALE' if form.samples == 1 else target,
-            out=form.empty((*shape, form.samples), _UINT8) if is_expected and form.samples > 1 else None,
-        )
-        return array
-    deep: Array = imagecodecs.jpeg_decode(
+        is_expected = (head.height, head.width) == shape and components == form.samples
+        buffer = form.empty((*shape, form.samples), _UINT8) if is_expected else None
+        decoded = _decode_strictly(_complete(data, form, input_colours(head, form)), space, buffer)
+        return decoded if buffer is None else buffer
+    array: Array = imagecodecs.jpeg_decode(
         data,
         tables=form.jpeg_tables,
-        colorspace=colours,
-        outcolorspace=target,
+        colorspace=input_colours(head, form),
+        outcolorspace='RGB' if is_rgb else None,
         bitspersample=form.bits,
         shape=shape,
     )
-    return deep
+    return array
+
+
+def _complete(data: Buffer, form: SegmentFormat, colours: str | None) -> Buffer:
+    """Give a stream its tables, and a marker that says what its three components are."""
+    tables = form.jpeg_tables
+    if tables is None and colours is None:
+        return data
+    body = b'' if tables is None else tables[2:].removesuffix(b'\xff\xd9')
+    return b''.join((b'\xff\xd8', _ADOBE_MARKERS[colours], body, data[2:]))
+
+
+def _decode_strictly(data: Buffer, space: str, buffer: Array | None) -> Array:
+    """Decode a stream of 8 bits; one that breaks off is an error, where libjpeg would go on in grey."""
+    try:
+        array: Array = simplejpeg.decode_jpeg(data, space, buffer=buffer)
+    except ValueError as error:
+        if not _PADDED.search(str(error)):
+            raise
+        array = simplejpeg.decode_jpeg(data, space, buffer=buffer, strict=False)
+    return array

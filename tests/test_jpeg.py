@@ -1,0 +1,55 @@
+"""JPEG streams: broken ones are never read as grey, and padded ones are not broken."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from bipl.codecs import jpeg
+from bipl.codecs.segment import SegmentFormat
+from tests.builders.jpeg import encode_jpeg
+from tests.builders.patterns import smooth_image
+from tests.builders.tiff import JpegOptions
+
+IMAGE = smooth_image(64, 80)
+RGB = SegmentFormat(samples=3, bits=8, dtype=np.dtype(np.uint8), is_rgb=True)
+
+
+def stream() -> bytes:
+    return encode_jpeg(IMAGE, JpegOptions(component_ids=(0, 1, 2)), 'rgb')
+
+
+def test_rgb_without_a_marker_stays_rgb() -> None:
+    assert np.abs(jpeg.decode(stream(), RGB, IMAGE.shape[:2]).astype(int) - IMAGE).max() < 12
+
+
+BROKEN: dict[str, Callable[[bytes], bytes]] = {
+    'cut in half': lambda data: data[: len(data) // 2],
+    'cut in half, with its end': lambda data: data[: len(data) // 2] + b'\xff\xd9',
+    'zeros from the middle on': lambda data: data[: len(data) // 2] + bytes(len(data) - len(data) // 2),
+    'without its scan': lambda data: data[: data.index(b'\xff\xda')],
+    'all but the head is missing': lambda data: data[: data.index(b'\xff\xda') + 20],
+}
+
+
+@pytest.mark.parametrize('damage', BROKEN.values(), ids=BROKEN)
+def test_a_stream_that_breaks_off_is_an_error_not_grey(damage: Callable[[bytes], bytes]) -> None:
+    with pytest.raises((ValueError, RuntimeError)):
+        jpeg.decode(damage(stream()), RGB, IMAGE.shape[:2])
+
+
+@pytest.mark.parametrize('padding', [b'\0', b'\0' * 15, b'\x20' * 4])
+def test_padding_before_the_end_is_no_damage(padding: bytes) -> None:
+    data = stream()
+    padded = data[:-2] + padding + data[-2:]
+    np.testing.assert_array_equal(
+        jpeg.decode(padded, RGB, IMAGE.shape[:2]), jpeg.decode(data, RGB, IMAGE.shape[:2])
+    )
+
+
+@pytest.mark.parametrize('trailing', [b'\0', b'trailing bytes'])
+def test_bytes_behind_the_end_are_no_damage(trailing: bytes) -> None:
+    data = stream()
+    np.testing.assert_array_equal(
+        jpeg.decode(data + trailing, RGB, IMAGE.shape[:2]), jpeg.decode(data, RGB, IMAGE.shape[:2])
+    )
