@@ -9,6 +9,9 @@ Variable               Default    Meaning
                                   what the slide opened last was opened under holds
 `BIPL_THREADS`         (cores)    Threads that a call may use when it is not told a number
 `BIPL_CORRUPT_TILES`   raise      `raise`, or `background` to read broken tiles as background
+`BIPL_DOWN`            area       How levels are halved: `area` lets codecs decode at half the size,
+                                  `box` decodes in full and averages, `gauss` in full and smooths
+`BIPL_SUBPIX`          on         `off` takes the nearest pixel instead of resampling: faster
 ====================== ========== ==================================================================
 
 The variables are read when a slide is opened, and `Settings` never changes: a slide keeps what it
@@ -22,6 +25,21 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
 
+_CHOICES = {
+    'corrupt_tiles': ('raise', 'background'),
+    'down': ('area', 'box', 'gauss'),
+    'subpix': (True, False),
+}
+_SWITCHES = {
+    '1': True,
+    'true': True,
+    'on': True,
+    'yes': True,
+    '0': False,
+    'false': False,
+    'off': False,
+    'no': False,
+}
 _UNITS = {'': 1, 'k': 2**10, 'm': 2**20, 'g': 2**30}
 _BYTES = re.compile(r'\s*(\d+)\s*([kmg]?)(?:i?b)?\s*', re.IGNORECASE)
 
@@ -42,6 +60,11 @@ class Settings:
         Threads that a call may use when it is not told a number; 0 for one a core.
     corrupt_tiles
         `raise` an error for a tile that cannot be decoded, or read it as `background`.
+    down
+        How levels are halved: `area` lets codecs decode at half the size, `box` decodes in full and
+        averages two by two pixels, `gauss` in full and smooths.  None shifts the picture.
+    subpix
+        Whether scales between octaves are resampled; False takes the nearest pixel.
     """
 
     drivers: tuple[str, ...] = ()
@@ -49,16 +72,18 @@ class Settings:
     tile_cache: int = 128 * 2**20
     threads: int = 0
     corrupt_tiles: str = 'raise'
+    down: str = 'area'
+    subpix: bool = True
 
     def __post_init__(self) -> None:
         for name in ('cache', 'tile_cache', 'threads'):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 0:
                 raise ValueError(f'setting {name}: expected a whole number from 0, found {value!r}')
-        if self.corrupt_tiles not in {'raise', 'background'}:
-            raise ValueError(
-                f"setting corrupt_tiles: expected 'raise' or 'background', found {self.corrupt_tiles!r}"
-            )
+        for name, choices in _CHOICES.items():
+            if (value := getattr(self, name)) not in choices:
+                expected = ' or '.join(map(repr, choices))
+                raise ValueError(f'setting {name}: expected {expected}, found {value!r}')
 
 
 def _variable(name: str) -> str:
@@ -69,8 +94,10 @@ def _parse(name: str, text: str) -> object:
     """Turn the text of one variable into the value of its setting."""
     if name == 'drivers':
         return tuple(part.strip() for part in text.split(',') if part.strip())
-    if name == 'corrupt_tiles':
-        return text.strip()
+    if name == 'subpix':
+        return _SWITCHES.get(text.strip().lower(), text)
+    if name in _CHOICES:
+        return text.strip().lower()
     match = _BYTES.fullmatch(text)
     if match is None or (match[2] and name != 'tile_cache'):
         raise ValueError(f'{_variable(name)}: expected a whole number, found {text!r}')

@@ -17,7 +17,14 @@ from bipl.errors import BiplError
 from bipl.geometry import Box, Span, downsample_per_axis
 from bipl.levels.image import Array, Image, Recipe
 from bipl.levels.level import ImageLevel, Lease
-from bipl.levels.shrink import fitted
+from bipl.levels.rescaled import RescaledLevel
+from bipl.levels.scaling import (
+    at_downsample,
+    checked_scale,
+    checked_size,
+    coarsest_octave,
+    read_at,
+)
 from bipl.levels.source import TileSource
 from bipl.settings import Settings
 from bipl.storage.source import Access, Sourceable
@@ -239,6 +246,114 @@ class Slide(Image):
         self._lease.check()
         return self._info.icc_profile()
 
+    def best_level_for(self, downsample: float, *, tol: float = 0.001) -> ImageLevel:
+        """Return the coarsest stored or pooled level that is not coarser than asked.
+
+        Parameters
+        ----------
+        downsample
+            Level-0 pixels a pixel.
+        tol
+            By how much it may be coarser all the same, relative: stored downsamples are 4.0001 and 15.998.
+
+        Raises
+        ------
+        ValueError
+            If the downsample is not a finite number above 0.
+        """
+        downsample = checked_scale('downsample', downsample)
+        return coarsest_octave(self._finer_than(downsample, tol), downsample, tol=tol)
+
+    def pool(self, downsample: float, *, tol: float = 0.001) -> Image:
+        """Return the slide shrunk by a factor: a picture to slice, made of what is cheapest.
+
+        Parameters
+        ----------
+        downsample
+            Level-0 pixels a pixel; below 1 enlarges.
+        tol
+            By how much the level that it is made of may be coarser, relative.
+
+        Raises
+        ------
+        ValueError
+            If the downsample is not a finite number above 0.
+        """
+        downsample = checked_scale('downsample', downsample)
+        return self._at_downsample((downsample, downsample), tol)
+
+    def resample(self, mpp: float, *, tol: float = 0.001) -> Image:
+        """Return the slide at a resolution in micrometres per pixel: a picture to slice.
+
+        Raises
+        ------
+        ValueError
+            If the resolution is not a finite number above 0, or that of the slide is unknown.
+        """
+        return self._at_downsample(self._downsample_for(mpp), tol)
+
+    def at(
+        self,
+        yx_offset: tuple[float, float],
+        size: int | tuple[int, int],
+        *,
+        scale: float | None = None,
+        mpp: float | None = None,
+        tol: float = 0.001,
+    ) -> Array:
+        """Return a box whose corner is in level-0 pixels and whose size is in pixels of the result.
+
+        Parameters
+        ----------
+        yx_offset
+            Its corner `(y, x)`; a fraction is placed to the subpixel.
+        size
+            Height and width of the result, or one number for both.
+        scale
+            Pixels of the result a level-0 pixel, 0.5 for half the size.
+        mpp
+            Micrometres per pixel of the result, instead of a scale.
+
+        Returns
+        -------
+        array
+            (h, w, channels); of the same pixels as `pool(1 / scale)` where that has this box.
+
+        Raises
+        ------
+        ValueError
+            If neither or both of scale and mpp are given, one is no finite number above 0, or a size is
+            below 1; or for mpp, if the slide's is unknown.
+        """
+        if (scale is None) == (mpp is None):
+            raise ValueError(f'at: expected scale= or mpp=, found scale={scale!r} and mpp={mpp!r}')
+        if scale is not None:
+            downsample_yx = (1 / checked_scale('scale', scale),) * 2
+        else:
+            downsample_yx = self._downsample_for(mpp)
+        shape = checked_size(size)
+        start = tuple(at / d for at, d in zip(yx_offset, downsample_yx, strict=True))
+        return read_at(self._at_downsample(downsample_yx, tol), (start[0], start[1]), shape)
+
+    def _downsample_for(self, mpp: float | None) -> tuple[float, float]:
+        """Return level-0 pixels a pixel of a resolution, per axis."""
+        wanted = checked_scale('mpp', mpp)
+        if self._mpp_yx is None:
+            raise ValueError(
+                f'{self._name}: expected a slide of known resolution, found none in the file; '
+                'pass it, Slide.open(path, mpp=0.25), or use pool(downsample) or at(scale=)'
+            )
+        return wanted / self._mpp_yx[0], wanted / self._mpp_yx[1]
+
+    def _finer_than(self, downsample: float, tol: float) -> ImageLevel:
+        """Return the coarsest stored level that is fine enough, or level 0."""
+        enough = [level for level in self.levels if max(level.downsample_yx) <= downsample * (1 + tol)]
+        return (enough or self.levels[:1])[-1]
+
+    def _at_downsample(self, downsample_yx: tuple[float, float], tol: float) -> ImageLevel | RescaledLevel:
+        level = self._finer_than(min(downsample_yx), tol)
+        return at_downsample(level, downsample_yx, self.shape[:2], tol=tol)
+
     def read(self, box: Box) -> Array:
         """Return the pixels of a box of level 0, as a new array of (h, w, channels)."""
         return self.levels[0].read(box)
@@ -256,13 +371,13 @@ class Slide(Image):
     def thumbnail(self, max_size: int = 1024) -> Array:
         """Return the whole slide, (h, w, c), at most `max_size` pixels high and wide.
 
-        Its pixels are area means of the coarsest level that is large enough; it is not the scanner's own
-        thumbnail, `extra('thumbnail')`.
+        Its pixels are area means, made of the cheapest level that is large enough and read in bands, so that
+        memory stays bounded; it is not the scanner's own thumbnail, `extra('thumbnail')`.
         """
         if max_size < 1:
             raise ValueError(f'max_size: expected a number of pixels from 1, found {max_size}')
-        enough = [level for level in self.levels if max(level.shape[:2]) >= max_size]
-        return fitted((enough or self.levels[:1])[-1], max_size)
+        longer = max(self.shape[:2])
+        return self.numpy() if longer <= max_size else self.pool(longer / max_size, tol=0).numpy()
 
     def close(self) -> None:
         """Let go of the file, once its other users have, too.  Later reads raise ClosedSlideError."""

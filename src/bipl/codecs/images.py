@@ -1,5 +1,6 @@
 """Segments that are images of a format of their own: JPEG 2000, WebP, PNG, JPEG XL, LERC, fax."""
 
+import io
 import struct
 import sys
 from collections.abc import Callable
@@ -10,14 +11,20 @@ import numpy as np
 
 from bipl.codecs import claims, colour
 from bipl.codecs.segment import Array, Buffer, Decoder, SegmentFormat, check_claim
+from bipl.codecs.versions import imagecodecs_version
 
 # Marker, length, capabilities, right, bottom, left, top, four of its tiles, number of components; then depth,
 # column step and row step of each.
 _SIZ = struct.Struct('>2sHH4I4IH')
 _SIZ_MARKER = b'\xff\x51'
+_COD_MARKER = b'\xff\x52'
 # It comes first in a codestream, after some hundred bytes of boxes in a JP2.
 _MOST_BYTES_TO_SIZ = 4096
 _MOST_LERC_OVERHEAD_BYTES = 2**16
+# The release of imagecodecs that decodes JPEG 2000 at lower resolutions; Pillow does, but holds the GIL.
+_SKIPS_RESOLUTIONS = (2026, 10, 10)
+
+
 _NATIVE = '<' if sys.byteorder == 'little' else '>'
 
 
@@ -52,19 +59,51 @@ def jpeg2000_ycbcr(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) ->
 
     Source: OpenSlide's notes on the Aperio format; PhotometricInterpretation does not tell.
     """
-    array = jpeg2000(data, form, shape)
+    return _to_rgb(jpeg2000(data, form, shape), data, form)
+
+
+def _to_rgb(array: Array, data: Buffer, form: SegmentFormat) -> Array:
     size = _stream_size(data)
-    # A second component at every other column can but be chroma: imagecodecs has made it RGB already.
+    # A second component at every other column can but be chroma: the decoders have made it RGB already.
     is_converted = size is not None and size.column_steps[1:2] not in {b'', b'\1'}
     return array if form.samples != 3 or is_converted else colour.ycbcr_to_rgb(array)
 
 
+def jpeg2000_reduced(data: Buffer, form: SegmentFormat, shape: tuple[int, int], times: int) -> Array:
+    """Decode JPEG 2000 of 8 bits at a lower resolution.
+
+    Raises
+    ------
+    ValueError
+        If the stream has no such resolution.
+    """
+    del shape
+    size = _stream_size(data)
+    if size is None or size.resolutions < times:
+        raise ValueError(f'expected a JPEG 2000 stream of {times} lower resolutions, found {size}')
+    check_claim((size.height, size.width), form)
+    if imagecodecs_version() >= _SKIPS_RESOLUTIONS:
+        return np.asarray(imagecodecs.jpeg2k_decode(data, skipres=times))
+    from PIL import Image as PillowImage
+
+    with PillowImage.open(io.BytesIO(data)) as picture:
+        # Of JPEG 2000 pictures this is an attribute, of others a method.
+        picture.reduce = times  # type: ignore[method-assign,assignment]
+        return np.asarray(picture)
+
+
+def jpeg2000_ycbcr_reduced(data: Buffer, form: SegmentFormat, shape: tuple[int, int], times: int) -> Array:
+    """Decode 33003 at a lower resolution, see `jpeg2000_ycbcr`."""
+    return _to_rgb(jpeg2000_reduced(data, form, shape, times), data, form)
+
+
 class _StreamSize(NamedTuple):
-    """What the SIZ segment of a JPEG 2000 stream says (ITU-T T.800, A.5.1)."""
+    """What the SIZ and COD segments of a JPEG 2000 stream say (ITU-T T.800, A.5.1 and A.6.1)."""
 
     height: int
     width: int
     column_steps: bytes
+    resolutions: int
 
 
 def _stream_size(data: Buffer) -> _StreamSize | None:
@@ -75,7 +114,10 @@ def _stream_size(data: Buffer) -> _StreamSize | None:
         return None
     _, size, _, right, bottom, left, top, *_, components = _SIZ.unpack_from(head, start)
     steps = head[start + _SIZ.size + 1 : start + 2 + size : 3]
-    return _StreamSize(max(bottom - top, 0), max(right - left, 0), steps[:components])
+    coding = head.find(_COD_MARKER, start + 2 + size)
+    # Marker, length, style, progression, layers, component transform; then the number of decompositions.
+    resolutions = head[coding + 9] if 0 <= coding < len(head) - 9 else 0
+    return _StreamSize(max(bottom - top, 0), max(right - left, 0), steps[:components], resolutions)
 
 
 def lerc(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:

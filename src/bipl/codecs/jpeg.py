@@ -13,7 +13,7 @@ import imagecodecs
 import numpy as np
 import simplejpeg
 
-from bipl.codecs.segment import Array, Buffer, SegmentFormat, check_claim
+from bipl.codecs.segment import Array, Buffer, SegmentFormat, check_claim, reduced
 
 _SOI, _EOI, _SOS, _APP0, _APP14 = 0xD8, 0xD9, 0xDA, 0xE0, 0xEE
 # SOF0 to SOF15 without DHT, JPG and DAC.
@@ -125,24 +125,64 @@ def decode(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
     """Decode a JPEG stream to grey, RGB, or its own samples where it is neither."""
     head = read_head(data)
     check_claim((head.height, head.width), form)
-    components = len(head.components)
-    is_rgb = components == 3 and (form.is_rgb or form.is_ycbcr)
-    if head.bits == 8 and head.frame in _HUFFMAN_FRAMES and (is_rgb or components in {1, 4}):
-        space = 'GRAY' if form.samples == 1 else 'RGB' if is_rgb else 'GRAY' if components == 1 else 'CMYK'
-        # Only a stream that keeps the directory's promise may ask for memory in its name.
-        is_expected = (head.height, head.width) == shape and components == form.samples
-        buffer = form.empty((*shape, form.samples), _UINT8) if is_expected else None
-        decoded = _decode_strictly(_complete(data, form, input_colours(head, form)), space, buffer)
-        return decoded if buffer is None else buffer
+    if _output_space(head, form) is not None:
+        return _decode_eight_bits(data, head, form, shape, 0)
     array: Array = imagecodecs.jpeg_decode(
         data,
         tables=form.jpeg_tables,
         colorspace=input_colours(head, form),
-        outcolorspace='RGB' if is_rgb else None,
+        outcolorspace='RGB' if form.is_rgb or form.is_ycbcr else None,
         bitspersample=form.bits,
         shape=shape,
     )
     return array
+
+
+def decode_reduced(data: Buffer, form: SegmentFormat, shape: tuple[int, int], times: int) -> Array:
+    """Decode a stream of 8 bits at 1/2, 1/4 or 1/8, averaged in the DCT domain.
+
+    Raises
+    ------
+    ValueError
+        If it has more bits, or is lossless.
+    """
+    head = read_head(data)
+    check_claim((head.height, head.width), form)
+    if _output_space(head, form) is None:
+        raise ValueError(f'expected a JPEG stream of 8 bits, found one of {head.bits}, frame {head.frame:#x}')
+    return _decode_eight_bits(data, head, form, shape, times)
+
+
+def _output_space(head: StreamHead, form: SegmentFormat) -> str | None:
+    """Return what simplejpeg decodes a stream to; None if it is not one of 8 bits that it knows."""
+    components = len(head.components)
+    if head.bits != 8 or head.frame not in _HUFFMAN_FRAMES:
+        return None
+    if components == 1 or (form.samples == 1 and components == 3):
+        return 'GRAY'
+    if components == 3:
+        return 'RGB' if form.is_rgb or form.is_ycbcr else None
+    return 'CMYK' if components == 4 else None
+
+
+def _decode_eight_bits(
+    data: Buffer, head: StreamHead, form: SegmentFormat, shape: tuple[int, int], times: int
+) -> Array:
+    space = _output_space(head, form)
+    height, width = reduced((head.height, head.width), times)
+    # Only a stream that keeps the directory's promise may ask for memory in its name.
+    is_expected = (head.height, head.width) == shape and len(head.components) == form.samples
+    buffer = form.empty((height, width, form.samples), _UINT8) if is_expected else None
+    stream = _complete(data, form, input_colours(head, form))
+    options = {'min_height': height, 'min_width': width, 'min_factor': 1} if times else {}
+    try:
+        decoded: Array = simplejpeg.decode_jpeg(stream, space, buffer=buffer, **options)
+    except ValueError as error:
+        # One that breaks off is an error, where libjpeg would go on in grey.
+        if not _PADDED.search(str(error)):
+            raise
+        decoded = simplejpeg.decode_jpeg(stream, space, buffer=buffer, strict=False, **options)
+    return decoded if buffer is None else buffer
 
 
 def _complete(data: Buffer, form: SegmentFormat, colours: str | None) -> Buffer:
@@ -152,14 +192,3 @@ def _complete(data: Buffer, form: SegmentFormat, colours: str | None) -> Buffer:
         return data
     body = b'' if tables is None else tables[2:].removesuffix(b'\xff\xd9')
     return b''.join((b'\xff\xd8', _ADOBE_MARKERS[colours], body, data[2:]))
-
-
-def _decode_strictly(data: Buffer, space: str, buffer: Array | None) -> Array:
-    """Decode a stream of 8 bits; one that breaks off is an error, where libjpeg would go on in grey."""
-    try:
-        array: Array = simplejpeg.decode_jpeg(data, space, buffer=buffer)
-    except ValueError as error:
-        if not _PADDED.search(str(error)):
-            raise
-        array = simplejpeg.decode_jpeg(data, space, buffer=buffer, strict=False)
-    return array

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bipl.codecs.segment import Buffer
+from bipl.codecs.versions import imagecodecs_version
 
 _CLEAR, _END = 256, 257
 _SAFE_VERSION = (2026, 10, 10)
@@ -29,15 +30,9 @@ def decode(data: Buffer, *, out: int) -> bytes:
     imagecodecs.ImcdError
         If the stream is broken.
     """
-    if _needs_guard():
+    if imagecodecs_version() < _SAFE_VERSION:
         data = data[: sound_size(data)]
     return bytes(imagecodecs.lzw_decode(data, out=out))
-
-
-@cache
-def _needs_guard() -> bool:
-    digits = (part for part in imagecodecs.__version__.split('.') if part.isdigit())
-    return tuple(map(int, digits)) < _SAFE_VERSION
 
 
 @cache

@@ -1,7 +1,7 @@
 """The one table from compression number to decoder."""
 
 from bipl.codecs import claims, images, jpeg, lzw, packed
-from bipl.codecs.segment import Decoder
+from bipl.codecs.segment import Decoder, ReducedDecoder
 
 _DEFLATE = packed.with_size(packed.named('deflate_decode'))
 _ZSTD = packed.with_size(packed.named('zstd_decode'))
@@ -39,6 +39,15 @@ DECODERS: dict[int, Decoder] = {
     52546: _JPEG_XL,
 }
 """Decoders by the number in a TIFF's Compression field."""
+
+REDUCED_DECODERS: dict[int, ReducedDecoder] = {
+    7: jpeg.decode_reduced,
+    33003: images.jpeg2000_ycbcr_reduced,
+    33005: images.jpeg2000_reduced,
+    33007: jpeg.decode_reduced,
+    34712: images.jpeg2000_reduced,
+}
+"""Decoders at a half, a quarter ... of the size, of those numbers that have one."""
 
 GENERAL_COMPRESSIONS = frozenset((1, 5, 8, 32773, 32946, 34925, 34926, 50000, 50013))
 """Numbers of compressors that know nothing of images: what they give back is as the directory describes."""

@@ -72,6 +72,15 @@ An image codec may return more or fewer rows and columns than asked: `fit` settl
 wrong with the bytes ends in an exception, of any type."""
 
 
+ReducedDecoder: TypeAlias = Callable[[Buffer, SegmentFormat, tuple[int, int], int], Array]
+"""The same at `1 / 2**times`, the last argument; sizes are rounded up."""
+
+
+def reduced(shape: tuple[int, int], times: int) -> tuple[int, int]:
+    """Return a height and width at `1 / 2**times`, rounded up."""
+    return -(-shape[0] >> times), -(-shape[1] >> times)
+
+
 def check_claim(claim: tuple[int, int] | None, form: SegmentFormat) -> None:
     """Raise ValueError if a stream claims far more pixels, as height and width, than its tile has."""
     if claim is not None and claim[0] * claim[1] > form.most_pixels:

@@ -11,8 +11,9 @@ from bipl.cache import TileCache, process_cache
 from bipl.errors import BiplError, ClosedSlideError, CorruptTileError
 from bipl.geometry import Box
 from bipl.levels.image import Array, Image, Recipe
+from bipl.levels.pooled import AveragedTiles, ReducedTiles
 from bipl.levels.shrink import shrink
-from bipl.levels.source import TileSource
+from bipl.levels.source import ReducibleSource, TileSource
 from bipl.settings import Settings
 
 # More address space than any machine of today has: refuse before numpy says 'negative dimensions'.
@@ -68,6 +69,8 @@ class ImageLevel(Image):
         The same per axis.
     background
         What lies outside and where the file has no tile, a value a channel.
+    settings
+        Under which the slide was opened.
 
     Parameters
     ----------
@@ -100,8 +103,9 @@ class ImageLevel(Image):
         self._dtype = source.dtype
         self._lease = lease
         self._finer = finer
-        self._settings = settings
+        self.settings = settings
         self._recipe = recipe
+        self._octave: ImageLevel | None = None
         self.background = background
         self._fill: Any = background[0] if len(set(background)) == 1 else np.array(background, source.dtype)
         self.downsample_yx = downsample_yx
@@ -171,14 +175,14 @@ class ImageLevel(Image):
         try:
             return self._source.decode(tile)
         except CorruptTileError:
-            if self._settings.corrupt_tiles == 'raise':
+            if self.settings.corrupt_tiles == 'raise':
                 raise
             return None
 
     @property
     def _rendered_for(self) -> tuple[Hashable, ...]:
         """What a rendered tile depends on beside the file: none may serve another view's reads."""
-        return self.background, self._settings.corrupt_tiles
+        return self.background, self.settings.corrupt_tiles
 
     def _rendered(self, tile: int) -> Array:
         """Shrink what the next finer level has at an absent tile's place."""
@@ -192,6 +196,44 @@ class ImageLevel(Image):
         origin = place.y0 * factors[0], place.x0 * factors[1]
         return shrink(finer, origin, factors, (place.y1 - place.y0, place.x1 - place.x0))
 
+    def octave(self) -> 'ImageLevel':
+        """Return the level at half its size, rounded up: made once, and read from the file when it is read.
+
+        Each of its tiles is a reduced decode of a stored one where the codec can (setting `down`), else an
+        area mean.
+        """
+        if self._octave is None:
+            self._octave = ImageLevel(
+                self._octave_source(),
+                background=self.background,
+                settings=self.settings,
+                lease=self._lease,
+                downsample_yx=(2 * self.downsample_yx[0], 2 * self.downsample_yx[1]),
+                finer=self if self._finer is not None else None,
+                recipe=(_octave_of, (self,)),
+            )
+        return self._octave
+
+    def _octave_source(self) -> TileSource:
+        source = self._source
+        if self.settings.down == 'area' and isinstance(source, ReducibleSource) and source.reductions > 0:
+            return ReducedTiles(source, 1)
+        # Averages see background where tiles are absent, so they are of this view's background only.
+        key = f'{self._key} averaged {self.settings.down} {self._rendered_for}'
+        return AveragedTiles(self, key, self._source.name, is_smooth=self.settings.down == 'gauss')
+
+    def rescale(self, scale: float) -> Image:
+        """Return the picture at a scale of this level: below 1 smaller, above 1 larger.
+
+        Raises
+        ------
+        ValueError
+            If the scale is not a finite number above 0.
+        """
+        from bipl.levels.scaling import rescaled
+
+        return rescaled(self, scale)
+
     def __reduce__(self) -> Recipe:
         if self._recipe is None:
             raise BiplError(f'{self._source.name}: expected a picture that belongs to a slide; pickle that')
@@ -200,3 +242,7 @@ class ImageLevel(Image):
     def __repr__(self) -> str:
         height, width, channels = self._shape
         return f'<ImageLevel {height} x {width} x {channels} {self._dtype}, downsample {self.downsample:g}>'
+
+
+def _octave_of(level: ImageLevel) -> ImageLevel:
+    return level.octave()

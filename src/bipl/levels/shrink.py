@@ -52,13 +52,3 @@ def _span(edges: np.ndarray[tuple[int], np.dtype[np.float64]], size: int) -> tup
     """Return the whole pixels that hold all borders, at least one."""
     start = min(int(edges[0]), size - 1)
     return start, max(int(np.ceil(edges[-1])), start + 1)
-
-
-def fitted(image: Image, max_size: int) -> Array:
-    """Return the whole of an image, shrunk so that its longer side is `max_size` if it is more."""
-    height, width, _ = image.shape
-    longer = max(height, width)
-    if longer <= max_size:
-        return image.numpy()
-    shape = max(1, round(height * max_size / longer)), max(1, round(width * max_size / longer))
-    return shrink(image, (0.0, 0.0), (height / shape[0], width / shape[1]), shape)

@@ -1,7 +1,7 @@
 """TileSource: what a format must offer, and nothing more."""
 
 from collections.abc import Hashable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -56,4 +56,18 @@ class TileSource(Protocol):
         CorruptTileError
             If it cannot be decoded.
         """
+        ...
+
+
+@runtime_checkable
+class ReducibleSource(TileSource, Protocol):
+    """A `TileSource` whose codec can decode at a half, a quarter ... of the size."""
+
+    @property
+    def reductions(self) -> int:
+        """How often tiles can be halved while they are decoded; 0 if these cannot."""
+        ...
+
+    def decode_reduced(self, tile: int, times: int) -> Array | None:
+        """Decode a tile at `1 / 2**times`, sizes rounded up, `times` up to `reductions`; None if absent."""
         ...

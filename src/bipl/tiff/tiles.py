@@ -10,10 +10,11 @@ import numpy as np
 
 from bipl.cache import process_cache
 from bipl.codecs import colour
-from bipl.codecs.registry import DECODERS, GENERAL_COMPRESSIONS, IS_JPEG
-from bipl.codecs.segment import Array, Buffer, SegmentFormat, fit
+from bipl.codecs.registry import DECODERS, GENERAL_COMPRESSIONS, IS_JPEG, REDUCED_DECODERS
+from bipl.codecs.segment import Array, Buffer, SegmentFormat, fit, reduced
 from bipl.errors import CorruptTileError, MissingDependencyError
 from bipl.geometry import RegularGrid
+from bipl.ops.area import area_edges, area_mean, to_dtype
 from bipl.tiff.directory import Directory
 from bipl.tiff.image import StoredImage, read_image, table_tags
 from bipl.tiff.segments import SegmentTable
@@ -26,6 +27,9 @@ _SURELY_DECODED_PIXELS = 2**24
 _MOST_EXPANSION = 20_000
 # Uncompressed strips are read in pieces of this size.
 _CUT_BYTES = 2**18
+# JPEG decodes at 1/2, 1/4 and 1/8.
+_MOST_REDUCTIONS = 3
+_ANY_SIDE = 1 << _MOST_REDUCTIONS
 _RGB = frozenset((Photometric.RGB, Photometric.YCBCR))
 
 
@@ -149,7 +153,39 @@ class TiffTiles:
         CorruptTileError
             If it lies beyond the file or does not decode.  Other tiles are not affected.
         """
-        stored = self._decode_segment(tile, 0) if self._planes == 1 else self._decode_planes(tile)
+        return self._decoded(tile, 0)
+
+    @property
+    def reductions(self) -> int:
+        """How often tiles can be halved while they are decoded: as often as their sides are even."""
+        image = self.image
+        if image.compression not in REDUCED_DECODERS or image.stored_dtype != np.uint8:
+            return 0
+        sides = (
+            side if side < whole else _ANY_SIDE
+            for side, whole in zip(self.grid.tile_shape, self.grid.shape, strict=True)
+        )
+        return min(_MOST_REDUCTIONS, *((side & -side).bit_length() - 1 for side in sides))
+
+    def decode_reduced(self, tile: int, times: int) -> Array | None:
+        """Decode one tile at `1 / 2**times` in the codec, `times` up to `reductions`.
+
+        Colours are as at full size.  Where a stream has no such resolution, it is decoded in full and
+        averaged.
+
+        Raises
+        ------
+        CorruptTileError
+            If it does not decode.
+        """
+        return self._decoded(tile, times)
+
+    def _decoded(self, tile: int, times: int) -> Array | None:
+        """Decode a tile and turn its samples into what is shown."""
+        if self._planes == 1:
+            stored = self._decode_segment(tile, 0, times)
+        else:
+            stored = self._decode_planes(tile, times)
         if stored is None or self._is_plain:
             return stored
         try:
@@ -157,12 +193,12 @@ class TiffTiles:
         except ValueError as error:
             raise self._corrupt(tile, *self.locate(self._segment(tile)[0]), error) from error
 
-    def _decode_planes(self, tile: int) -> Array | None:
+    def _decode_planes(self, tile: int, times: int) -> Array | None:
         """Put the planes of a tile together; an absent one is 0, unless all are."""
-        planes = [self._decode_segment(tile, plane) for plane in range(self._planes)]
+        planes = [self._decode_segment(tile, plane, times) for plane in range(self._planes)]
         if all(plane is None for plane in planes):
             return None
-        height, width = self._needed(tile)
+        height, width = reduced(self._needed(tile), times)
         out = np.zeros((height, width, self._planes), self.image.stored_dtype)
         for i, plane in enumerate(planes):
             if plane is not None:
@@ -206,8 +242,8 @@ class TiffTiles:
             return divmod(tile * self.grid.tile_shape[0], self.image.tile_height)
         return tile, 0
 
-    def _decode_segment(self, tile: int, plane: int) -> Array | None:
-        """Decode the samples of one plane of a tile; None if it is absent."""
+    def _decode_segment(self, tile: int, plane: int, times: int) -> Array | None:
+        """Decode the samples of one plane of a tile at `1 / 2**times`; None if it is absent."""
         segment, first_row = self._segment(tile)
         offset, size = self.locate(segment + plane * self._plane_segments)
         if size == 0:
@@ -219,9 +255,10 @@ class TiffTiles:
             size = min(shape[0] * self._row_bytes, max(size - first_row * self._row_bytes, 0))
         data = self._stored(tile, offset, size)
         try:
-            array = self._decode(data, self._format, shape)
-            if array.shape != (*shape, self._plane_samples):
-                array = fit(array, shape, self._plane_samples, self._needed(tile))
+            array = self._decode(data, self._format, shape) if not times else self._reduce(data, shape, times)
+            if array.shape != (*reduced(shape, times), self._plane_samples):
+                needed = reduced(self._needed(tile), times)
+                array = fit(array, reduced(shape, times), self._plane_samples, needed)
         except ImportError as error:
             raise MissingDependencyError(
                 f'{self.name}: {compression_name(self.image.compression)} needs a build of imagecodecs that '
@@ -235,6 +272,20 @@ class TiffTiles:
             array = array.astype(self.image.stored_dtype)
         # Uncompressed samples may still lie in the file's map.
         return array if self.image.compression != 1 or array.base is None else array.copy()
+
+    def _reduce(self, data: Buffer, shape: tuple[int, int], times: int) -> Array:
+        """Decode in the codec at a lower resolution; in full, and average, where the stream has none."""
+        try:
+            return REDUCED_DECODERS[self.image.compression](data, self._format, shape, times)
+        except (ValueError, OSError):
+            whole = self._decode(data, self._format, shape)
+            if whole.ndim == 2:
+                whole = whole[:, :, None]
+            for axis in (0, 1):
+                size = whole.shape[axis]
+                edges = area_edges(0, 2**times, -(-size >> times), size)
+                whole = area_mean(whole, edges, axis)
+            return to_dtype(whole, self.image.stored_dtype)
 
     def _stored(self, tile: int, offset: int, size: int) -> Buffer:
         """Return the bytes of a segment, if they are there and in proportion to what they promise."""

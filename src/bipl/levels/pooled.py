@@ -1,0 +1,139 @@
+"""Octaves: a level halved, on a grid of its own.
+
+Where the codec can (JPEG, JPEG 2000), a tile of an octave is one reduced decode of one stored tile; else, and
+beyond what the codec can, it is the area mean of what the level before has there, a tile at a time.
+"""
+
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+
+from bipl.geometry import Box, RegularGrid
+from bipl.levels.image import Array, Image
+from bipl.levels.source import ReducibleSource
+
+# Of averaged octaves, in pixels; even, so that tiles of the next octave are made of whole ones.
+_TILE_SIDE = 256
+
+
+def halved(shape: tuple[int, int], times: int = 1) -> tuple[int, int]:
+    """Return a height and width halved some times, rounded up."""
+    return -(-shape[0] >> times), -(-shape[1] >> times)
+
+
+class ReducedTiles:
+    """A `TileSource` of the tiles of another, each decoded at `1 / 2**times`.
+
+    Thread-safe as its parent is.
+    """
+
+    def __init__(self, parent: ReducibleSource, times: int) -> None:
+        self._parent = parent
+        self._times = times
+        shape = halved(parent.grid.shape, times)
+        # A tile as wide or high as the image need not be a multiple of the factor.
+        tile_shape = [
+            min(s, t >> times) if t < full else s
+            for s, t, full in zip(shape, parent.grid.tile_shape, parent.grid.shape, strict=True)
+        ]
+        self.name = f'{parent.name} at 1/{2**times}'
+        self.key: Hashable = f'{parent.key} reduced {times}'
+        self.grid = RegularGrid(shape, (tile_shape[0], tile_shape[1]))
+        self.dtype: np.dtype[Any] = parent.dtype
+        self.channels = parent.channels
+
+    @property
+    def reductions(self) -> int:
+        """How often its tiles can be halved again while they are decoded."""
+        return self._parent.reductions - self._times
+
+    def decode_reduced(self, tile: int, times: int) -> Array | None:
+        """Decode a stored tile at a still lower resolution."""
+        return self._parent.decode_reduced(tile, self._times + times)
+
+    def decode(self, tile: int) -> Array | None:
+        """Decode a stored tile at the lower resolution; None if the file has none."""
+        return self._parent.decode_reduced(tile, self._times)
+
+
+class AveragedTiles:
+    """A `TileSource` of area means over a picture, two by two pixels, or smoothed ones.
+
+    Parameters
+    ----------
+    image
+        The level before.
+    key
+        Begins cache keys; it tells all that the picture depends on.
+    is_smooth
+        Weigh four by four pixels (1, 3, 3, 1) instead of averaging two by two (`BIPL_DOWN=gauss`).
+    """
+
+    def __init__(self, image: Image, key: Hashable, name: str, *, is_smooth: bool = False) -> None:
+        self._image = image
+        self._is_smooth = is_smooth
+        self.name = f'{name} averaged'
+        self.key: Hashable = key
+        self.grid = RegularGrid(halved(image.shape[:2]), (_TILE_SIDE, _TILE_SIDE))
+        self.dtype: np.dtype[Any] = image.dtype
+        self.channels = image.shape[2]
+
+    def decode(self, tile: int) -> Array:
+        """Average what the level before has at a tile's place."""
+        place = self.grid.placement(tile)
+        height, width, _ = self._image.shape
+        margin = int(self._is_smooth)
+        box = Box(2 * place.y0 - margin, 2 * place.y1 + margin, 2 * place.x0 - margin, 2 * place.x1 + margin)
+        inside = box.intersection(Box(0, height, 0, width))
+        pixels = self._image.read(inside)
+        if inside != box:  # what lies outside counts for nothing: repeat the border
+            pad = [
+                (i - b if b < i else 0, e - s if e > s else 0)
+                for b, i, s, e in (
+                    (box.y0, inside.y0, inside.y1, box.y1),
+                    (box.x0, inside.x0, inside.x1, box.x1),
+                )
+            ]
+            pixels = np.pad(pixels, [*pad, (0, 0)], 'edge')
+        return smoothed_half(pixels) if self._is_smooth else mean_half(pixels)
+
+
+def mean_half(pixels: Array) -> Array:
+    """Average blocks of two by two pixels of (2h, 2w, c), rounded once."""
+    if pixels.dtype == np.uint8 and pixels.shape[2] <= 4:
+        import cv2
+
+        # Its two by two area mean is exact in whole numbers: (a + b + c + d + 2) >> 2.
+        half: Array = cv2.resize(
+            pixels, (pixels.shape[1] // 2, pixels.shape[0] // 2), interpolation=cv2.INTER_AREA
+        )
+        return half if half.ndim == 3 else half[:, :, None]
+    values = pixels.astype(_exact_dtype(pixels.dtype))
+    rows = values[::2] + values[1::2]
+    return _rounded((rows[:, ::2] + rows[:, 1::2]) / 4, pixels.dtype)
+
+
+def smoothed_half(pixels: Array) -> Array:
+    """Weigh (1, 3, 3, 1) / 8 along both axes of (2h + 2, 2w + 2, c), every other pixel."""
+    values = pixels.astype(_exact_dtype(pixels.dtype))
+    for _ in range(2):
+        end = len(values) - 2
+        outer = values[0:end:2] + values[3 : end + 3 : 2]
+        inner = values[1 : end + 1 : 2] + values[2 : end + 2 : 2]
+        values = ((outer + 3 * inner) / 8).swapaxes(0, 1)
+    return _rounded(values, pixels.dtype)
+
+
+def _exact_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type to compute in."""
+    if dtype.kind == 'c':
+        return np.dtype(np.complex128)
+    return np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
+
+
+def _rounded(values: Array, dtype: np.dtype[Any]) -> Array:
+    """Return values as a dtype, halves up."""
+    if dtype.kind == 'b':
+        return np.greater_equal(values, 0.5)
+    return (np.floor(values + 0.5) if dtype.kind in 'ui' else values).astype(dtype)

@@ -1,0 +1,118 @@
+"""RescaledLevel: a level at any scale, resampled box by box with pixel centres on those of level 0."""
+
+from typing import Any
+
+import numpy as np
+
+from bipl.geometry import Box
+from bipl.levels.image import Array, Image, Recipe
+from bipl.ops.resampling import AREA, NEAREST, Taps, area_of_means, make_taps, resample
+
+# What is read of the base at once.
+_BAND_BYTES = 2**24
+
+
+class RescaledLevel(Image):
+    """A picture at another scale.
+
+    Each of its pixels is the mean of the area that it covers in the level it is made of; where it covers
+    less than one of that level's pixels, it lies linearly between the nearest.  What lies outside that
+    level is background, also where only an area reaches outside.
+
+    A pixel depends on its place alone: pieces equal the whole, to the last bit.
+
+    Parameters
+    ----------
+    base
+        To read from.
+    factors
+        Pixels of the base that one pixel spans, `(y, x)`.
+    shape
+        Height and width.
+    downsample_yx
+        Level-0 pixels a pixel.
+    is_subpixel
+        Off means the base's nearest pixel (`BIPL_SUBPIX`).
+    is_of_means
+        The base's pixels are means of areas themselves.
+    """
+
+    def __init__(
+        self,
+        base: Image,
+        factors: tuple[float, float],
+        shape: tuple[int, int],
+        downsample_yx: tuple[float, float],
+        *,
+        is_subpixel: bool = True,
+        is_of_means: bool = False,
+    ) -> None:
+        self._base = base
+        self._factors = factors
+        self._shape = (*shape, base.shape[2])
+        self._is_subpixel = is_subpixel
+        self._is_of_means = is_of_means
+        self.downsample_yx = downsample_yx
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels."""
+        return self._shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the samples, as the file has it."""
+        return self._base.dtype
+
+    @property
+    def downsample(self) -> float:
+        """Level-0 pixels a pixel; where the axes differ, their mean."""
+        return sum(self.downsample_yx) / 2
+
+    def read(self, box: Box) -> Array:
+        """Return the pixels of a box, as a new array of (h, w, channels)."""
+        return self.read_at((box.y0, box.x0), box.shape)
+
+    def read_at(self, start: tuple[float, float], shape: tuple[int, int]) -> Array:
+        """Return pixels of its grid moved by a fraction: from `start` `(y, x)`, in its own pixels, on."""
+        out = np.empty((*shape, self._shape[2]), self.dtype)
+        if not out.size:
+            return out
+        columns = self._taps(1, start[1], shape[1])
+        x0, x1 = columns.span
+        row_bytes = max(1.0, self._factors[0]) * (x1 - x0) * self._shape[2] * self.dtype.itemsize
+        step = max(1, int(max(_BAND_BYTES / row_bytes, self._base.rows_decoded_at_once / self._factors[0])))
+        for first in range(0, shape[0], step):
+            count = min(step, shape[0] - first)
+            rows = self._taps(0, start[0] + first, count)
+            y0, y1 = rows.span
+            band = self._base.read(Box(y0, y1, x0, x1))
+            out[first : first + count] = resample(band, rows, columns, (y0, x0))
+        return out
+
+    def _taps(self, axis: int, start: float, count: int) -> Taps:
+        factor = self._factors[axis]
+        if self._is_of_means and self._is_subpixel and factor >= 1:
+            return area_of_means(start, count, factor, self._base.shape[axis])
+        return make_taps(start, count, factor, AREA if self._is_subpixel else NEAREST)
+
+    def __reduce__(self) -> Recipe:
+        own = self._factors, self._shape[:2], self.downsample_yx, self._is_subpixel, self._is_of_means
+        return _remake, (self._base, *own)
+
+    def __repr__(self) -> str:
+        height, width, channels = self._shape
+        return f'<RescaledLevel {height} x {width} x {channels} {self.dtype}, downsample {self.downsample:g}>'
+
+
+def _remake(  # noqa: PLR0917
+    base: Image,
+    factors: tuple[float, float],
+    shape: tuple[int, int],
+    downsample_yx: tuple[float, float],
+    is_subpixel: bool,  # noqa: FBT001 - called by pickle alone
+    is_of_means: bool,  # noqa: FBT001
+) -> RescaledLevel:
+    return RescaledLevel(
+        base, factors, shape, downsample_yx, is_subpixel=is_subpixel, is_of_means=is_of_means
+    )
