@@ -1,0 +1,123 @@
+"""MappedLevel: a function over the reads of a picture, with a margin where it looks at neighbours."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from bipl.geometry import Box
+from bipl.levels.image import Array, Image, Recipe
+
+Function: TypeAlias = Callable[[Array], Array]
+
+# Functions that look at neighbours work in blocks of this side that lie on a grid of the picture's own.
+_BLOCK_SIDE = 512
+_PROBE_SIDE = 4
+
+
+class MappedLevel(Image):
+    """A picture whose pixels a function has changed.
+
+    The function takes (h, w, c) and returns (h, w) or (h, w, c') of any dtype; the array it is given is its
+    own.  Without a margin it is called with the boxes that are read, so each pixel must depend on itself
+    alone.  With a margin of `pad` pixels it is called with blocks that lie on a grid anchored to the
+    picture, `pad` pixels more on each side, which are cut off afterwards.  Either way pieces equal the
+    whole.  What it returns is never cached, so no other view sees it.
+
+    Thread-safe if the function is; pickles if it does.
+
+    Parameters
+    ----------
+    base
+        To read from.
+    function
+        See above.
+    pad
+        Margin in pixels, from 0.
+    """
+
+    def __init__(self, base: Image, function: Function, pad: int = 0) -> None:
+        if pad < 0:
+            raise ValueError(f'pad: expected a margin in pixels from 0, found {pad}')
+        self.base = base
+        self.function = function
+        self.pad = pad
+
+    @cached_property
+    def _probe(self) -> Array:
+        """What the function makes of a few pixels of background: for its dtype and channels."""
+        side = _PROBE_SIDE + 2 * self.pad
+        height = self.base.shape[0]
+        return self._called(self.base.read(Box(height, height + side, -side, 0)))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels; the channels are the function's."""
+        height, width, _ = self.base.shape
+        return height, width, self._probe.shape[2]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of what the function returns."""
+        return self._probe.dtype
+
+    @property
+    def rows_decoded_at_once(self) -> int:
+        """As the base has it."""
+        return self.base.rows_decoded_at_once
+
+    @property
+    def downsample(self) -> float:
+        """Level-0 pixels a pixel."""
+        downsample: float = self.base.downsample  # type: ignore[attr-defined]
+        return downsample
+
+    @property
+    def downsample_yx(self) -> tuple[float, float]:
+        """The same per axis."""
+        downsample: tuple[float, float] = self.base.downsample_yx  # type: ignore[attr-defined]
+        return downsample
+
+    def read(self, box: Box) -> Array:
+        """Return the pixels of a box, as a new array of (h, w, channels)."""
+        if box.is_empty:
+            return np.empty((*box.shape, self._probe.shape[2]), self.dtype)
+        if not self.pad:
+            return np.ascontiguousarray(self._called(self.base.read(box)))
+        out = np.empty((*box.shape, self._probe.shape[2]), self.dtype)
+        for y in range(box.y0 // _BLOCK_SIDE, -(-box.y1 // _BLOCK_SIDE)):
+            for x in range(box.x0 // _BLOCK_SIDE, -(-box.x1 // _BLOCK_SIDE)):
+                self._paste(out, box, y * _BLOCK_SIDE, x * _BLOCK_SIDE)
+        return out
+
+    def _paste(self, out: Array, box: Box, top: int, left: int) -> None:
+        """Compute the block at a corner, and paste what a box has of it."""
+        pad = self.pad
+        wide = Box(top - pad, top + _BLOCK_SIDE + pad, left - pad, left + _BLOCK_SIDE + pad)
+        block = self._called(self.base.read(wide))
+        y0, y1, x0, x1 = box.intersection(Box(top, top + _BLOCK_SIDE, left, left + _BLOCK_SIDE))
+        inner = block[y0 - wide.y0 : y1 - wide.y0, x0 - wide.x0 : x1 - wide.x0]
+        out[y0 - box.y0 : y1 - box.y0, x0 - box.x0 : x1 - box.x0] = inner
+
+    def _called(self, pixels: Array) -> Array:
+        shape = pixels.shape
+        found = np.asarray(self.function(pixels))
+        if found.ndim == 2:
+            found = found[:, :, None]
+        if found.ndim != 3 or found.shape[:2] != shape[:2]:
+            raise ValueError(
+                f'function {getattr(self.function, "__name__", self.function)!r}: expected an array of '
+                f'{shape[0]} x {shape[1]} pixels back, found one of shape {found.shape}'
+            )
+        return found
+
+    def apply(self, function: Function, pad: int = 0) -> 'MappedLevel':
+        """Return the picture changed by one function more."""
+        return MappedLevel(self, function, pad)
+
+    def __reduce__(self) -> Recipe:
+        return MappedLevel, (self.base, self.function, self.pad)
+
+    def __repr__(self) -> str:
+        return f'<{getattr(self.function, "__name__", self.function)} of {self.base!r}>'

@@ -1,0 +1,141 @@
+"""Scaling of any array-like: numpy and zarr arrays, slides and levels."""
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from bipl.geometry import Box, Span, parse_key
+from bipl.ops.resampling import AREA, LANCZOS, NEAREST, Taps, make_taps, resample
+
+Array: TypeAlias = npt.NDArray[Any]
+
+
+class ArrayLike(Protocol):
+    """What has a shape of two or three axes and gives arrays for slices."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height, width, and channels if there are three axes."""
+        ...
+
+    def __getitem__(self, key: Any) -> Any: ...
+
+
+def normalize_loc(loc: object, shape: Sequence[int]) -> tuple[Span, ...]:
+    """Return what stands between the brackets of `image[...]` as a span for each axis.
+
+    Parameters
+    ----------
+    loc
+        A slice or a tuple of slices, `...` allowed; open bounds are the image's.
+    shape
+        Of two or three axes.
+
+    Returns
+    -------
+    spans
+        `((y0, y1), (x0, x1), (c0, c1))`, or the first two of them.
+
+    Raises
+    ------
+    IndexError, TypeError, ValueError
+        As slicing a slide does: for steps, integers, and a negative bound beside an open one.
+    """
+    channels = shape[2] if len(shape) > 2 else 1
+    box, kept = parse_key(loc, (shape[0], shape[1], channels))
+    spans = box.pair
+    if len(shape) == 2:
+        return spans
+    start, stop, _ = (kept or slice(None)).indices(channels)
+    return (*spans, (start, max(stop, start)))
+
+
+def rescale_crop(image: ArrayLike, *loc: Span, scale: float = 1.0, interpolation: int = NEAREST) -> Array:
+    """Return a box of an image as it would be after rescaling.
+
+    Parameters
+    ----------
+    image
+        (h, w) or (h, w, c); only what the box needs is read of it.
+    loc
+        `(y0, y1), (x0, x1)` in pixels of the result; what is left out is all of that axis.
+    scale
+        Pixels of the image that one pixel of the result spans: 2 halves the size.
+    interpolation
+        OpenCV's codes: 0 nearest (for masks: no value is made that was not there), 1 linear, 2 cubic,
+        3 area, 4 Lanczos.
+
+    Returns
+    -------
+    array
+        Of the image's dtype and number of axes.  What lies outside the image is 0, also where the kernel
+        reaches outside.  A pixel depends on its place alone, so pieces equal the whole.
+
+    Raises
+    ------
+    ValueError
+        If the scale is not a finite number above 0, or the code is none of those.
+    """
+    if not (isfinite(scale) and scale > 0):
+        raise ValueError(f'scale: expected a finite number above 0, found {scale!r}')
+    if interpolation not in range(LANCZOS + 1):
+        raise ValueError(f'interpolation: expected a code of OpenCV, 0 to {LANCZOS}, found {interpolation!r}')
+    spans = [*loc, *((0, max(1, int(size / scale))) for size in image.shape[len(loc) : 2])]
+    shape = tuple(max(stop - start, 0) for start, stop in spans)
+    if 0 in shape:
+        return np.empty((*shape, *image.shape[2:]), _dtype(image))
+    taps = [
+        make_taps(start, count, scale, interpolation) for (start, _), count in zip(spans, shape, strict=True)
+    ]
+    return _resampled(image, taps[0], taps[1])
+
+
+def resize(image: ArrayLike, hw: tuple[int, int], *, interpolation: int = AREA) -> Array:
+    """Return the whole of an image at a height and width, see `rescale_crop` for the codes.
+
+    Unlike there, both axes have a factor of their own and what the kernel would see outside is the border.
+    """
+    if min(hw) < 1:
+        raise ValueError(f'hw: expected at least 1 pixel along each axis, found {hw!r}')
+    taps = []
+    for size, count in zip(image.shape, hw, strict=False):
+        made = make_taps(0, count, size / count, interpolation)
+        taps.append(_folded(made, size))
+    return _resampled(image, taps[0], taps[1])
+
+
+def _folded(taps: Taps, size: int) -> Taps:
+    """Give the weights of pixels outside to the border, in a run that lies inside."""
+    length = min(taps.weights.shape[1], size)
+    first = np.clip(taps.first, 0, size - length)
+    weights = np.zeros((len(first), length))
+    rows = np.arange(len(first))
+    for k in range(taps.weights.shape[1]):
+        at = np.clip(taps.first + k, 0, size - 1) - first
+        np.add.at(weights, (rows, np.clip(at, 0, length - 1)), taps.weights[:, k])
+    return Taps(first, weights)
+
+
+def _dtype(image: ArrayLike) -> np.dtype[Any]:
+    return np.dtype(getattr(image, 'dtype', np.float64))
+
+
+def _resampled(image: ArrayLike, rows: Taps, columns: Taps) -> Array:
+    (y0, y1), (x0, x1) = rows.span, columns.span
+    pixels = _read(image, Box(y0, y1, x0, x1))
+    found = resample(pixels if pixels.ndim == 3 else pixels[:, :, None], rows, columns, (y0, x0))
+    return found if pixels.ndim == 3 else found[:, :, 0]
+
+
+def _read(image: ArrayLike, box: Box) -> Array:
+    """Read a box; what lies outside the image is 0."""
+    height, width = image.shape[:2]
+    inside = box.intersection(Box(0, height, 0, width))
+    out = np.zeros((*box.shape, *image.shape[2:]), _dtype(image))
+    if not inside.is_empty:
+        y0, y1, x0, x1 = inside
+        out[y0 - box.y0 : y1 - box.y0, x0 - box.x0 : x1 - box.x0] = image[y0:y1, x0:x1]
+    return out
