@@ -43,27 +43,21 @@ class IccTransform:
         ValueError
             If they do not fit the profile.
         """
+        self.check(pixels.shape[2], pixels.dtype)
         colours = _COLOURS[self._space]
-        extra = pixels.shape[2] - colours
-        if extra not in {0, 1}:
-            raise ValueError(
-                f'ICC profile of {self._space.strip()}: expected pixels of {colours} channels, perhaps and alpha, '
-                f'found {pixels.shape[2]}'
-            )
-        if pixels.dtype not in (np.uint8, np.uint16, np.float32):
-            raise ValueError(
-                f'ICC profile: expected samples of uint8, uint16 or float32, found {pixels.dtype}'
-            )
         plain = np.ascontiguousarray(pixels[:, :, :colours])
         found = self._eight_bits(plain) if pixels.dtype == np.uint8 else self._deeper(plain)
-        return found if not extra else np.concatenate([found, pixels[:, :, colours:]], axis=2)
+        return (
+            found if pixels.shape[2] == colours else np.concatenate([found, pixels[:, :, colours:]], axis=2)
+        )
 
     def check(self, channels: int, dtype: np.dtype[Any]) -> None:
         """Raise ValueError if pixels do not fit the profile."""
         space, colours = self._space.strip(), _COLOURS[self._space]
         if channels not in {colours, colours + 1}:
             raise ValueError(
-                f'ICC profile of {space}: expected {colours} channels, or one more for alpha, found {channels}'
+                f'ICC profile of {space}: expected {colours} channels, or one more for alpha, '
+                f'found {channels}'
             )
         if dtype not in (np.uint8, np.uint16, np.float32):
             raise ValueError(f'ICC profile: expected samples of uint8, uint16 or float32, found {dtype}')
