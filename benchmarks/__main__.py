@@ -1,10 +1,15 @@
-"""Run the benchmarks: `python -m benchmarks [imports] [opening] [reading]`."""
+"""Run the benchmarks: `python -m benchmarks [imports] [opening] [reading] [scaling]`."""
 
 import argparse
 
-from benchmarks import imports, opening, reading
+from benchmarks import imports, opening, reading, scaling
 
-BENCHMARKS = {'imports': imports.main, 'opening': opening.main, 'reading': reading.main}
+BENCHMARKS = {
+    'imports': imports.main,
+    'opening': opening.main,
+    'reading': reading.main,
+    'scaling': scaling.main,
+}
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import imagecodecs
 import numpy as np
+import tifffile
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / '.cache' / 'benchmarks'
@@ -25,6 +26,36 @@ def tissue_slide() -> Path:
         part = path.with_suffix('.part.svs')
         subprocess.run([sys.executable, str(script), str(part), '--shape', '12000', '16000'], check=True)
         part.replace(path)
+    return path
+
+
+def single_level_slide(side: int = 40_000) -> Path:
+    """Return a BigTIFF of one level of JPEG tiles, the tissue slide's over and over."""
+    path = CACHE / f'single-{side}.tif'
+    if path.exists():
+        return path
+    with tifffile.TiffFile(tissue_slide()) as file:
+        page = file.pages.first
+        blobs = []
+        for offset, size in zip(page.dataoffsets, page.databytecounts, strict=True):
+            file.filehandle.seek(offset)
+            blobs.append(file.filehandle.read(size))
+        tile, tables = (page.tilelength, page.tilewidth), page.jpegtables
+    rows, columns = side // tile[0], side // tile[1]
+    part = path.with_suffix('.part')
+    with tifffile.TiffWriter(part, bigtiff=True) as out:
+        out.write(
+            (blobs[i * 7 % len(blobs)] for i in range(rows * columns)),
+            shape=(rows * tile[0], columns * tile[1], 3),
+            dtype=np.uint8,
+            tile=tile,
+            compression='jpeg',
+            jpegtables=tables,
+            compressionargs={'outcolorspace': 'RGB'},
+            photometric='rgb',
+            metadata=None,
+        )
+    part.replace(path)
     return path
 
 

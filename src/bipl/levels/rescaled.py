@@ -8,8 +8,8 @@ from bipl.geometry import Box
 from bipl.levels.image import Array, Image, Recipe
 from bipl.ops.resampling import AREA, NEAREST, Taps, area_of_means, make_taps, resample
 
-# What is read of the base at once.
-_BAND_BYTES = 2**24
+# What is read of the base at once; the reals that it becomes take several times as much.
+_BAND_BYTES = 2**22
 
 
 class RescaledLevel(Image):

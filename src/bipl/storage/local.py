@@ -17,6 +17,7 @@ from bipl.storage.source import Access, Buffer, file_identity, refuse_empty
 _NETWORK_FILE_SYSTEMS = frozenset(
     ('nfs', 'nfs3', 'nfs4', 'cifs', 'smb3', 'smbfs', '9p', 'afs', 'ceph', 'glusterfs', 'lustre', 'beegfs')
 )
+_MOST_RESIDENT_BYTES = 2**24
 _serial = count()
 
 
@@ -63,13 +64,15 @@ class MappedFile(_OpenFile):
     """A file mapped into memory; reads are views, and pages come in where they are used.
 
     Thread-safe, survives fork.  Its size is checked before each read, since touching a map behind the
-    end of its file kills the process.
+    end of its file kills the process.  Pages that were used are given back now and then, so that a
+    process that has read a whole slide does not seem to hold it; the system keeps them for the next.
     """
 
     def __init__(self, name: str, path: Path | None, descriptor: int) -> None:
         super().__init__(name, path, descriptor)
         self._map = mmap.mmap(descriptor, self.size, access=mmap.ACCESS_READ)
         self._view = memoryview(self._map)
+        self._used_bytes = 0
 
     def read(self, offset: int, size: int) -> Buffer:
         """Return a view of the map."""
@@ -83,7 +86,20 @@ class MappedFile(_OpenFile):
         self._check_open()
         if now < self.size:
             raise self._shrunk(now)
+        self._used_bytes += size
+        if self._used_bytes > _MOST_RESIDENT_BYTES:
+            self._give_pages_back()
         return view
+
+    def _give_pages_back(self) -> None:
+        """Unload the pages of the map; views of it load theirs again when they are touched."""
+        self._used_bytes = 0
+        if hasattr(mmap, 'MADV_DONTNEED'):
+            try:
+                self._map.madvise(mmap.MADV_DONTNEED)
+            except ValueError:  # another thread has closed it
+                self._check_open()
+                raise
 
     def close(self) -> None:
         """Unmap the file, at once or when the last buffer handed out is gone."""
