@@ -349,7 +349,7 @@ def test_iteration_is_refused_with_a_pointer_to_parts(slide, image):
 @pytest.mark.parametrize('max_size', [1, 10, 74, 75, 100, 299])
 def test_a_thumbnail_is_as_large_as_allowed(slide, max_size):
     found = slide.thumbnail(max_size)
-    assert found.shape == (max(1, round(HEIGHT * max_size / WIDTH)), max_size, 3)
+    assert found.shape == (max(1, int(HEIGHT * max_size / WIDTH)), max_size, 3)
 
 
 def test_a_thumbnail_is_never_larger_than_the_slide(slide, pixels):

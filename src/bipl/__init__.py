@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bipl.levels.image import Image as Image
     from bipl.levels.level import ImageLevel as ImageLevel
     from bipl.settings import env as env
-    from bipl.slide import Slide as Slide
+    from bipl.slide.facade import Slide as Slide
 
 _HOMES = {
     'BiplError': 'errors',
@@ -35,7 +35,7 @@ _HOMES = {
     'ImageLevel': 'levels.level',
     'MissingDependencyError': 'errors',
     'RemoteError': 'errors',
-    'Slide': 'slide',
+    'Slide': 'slide.facade',
     'UnsupportedSlideError': 'errors',
     'env': 'settings',
 }

@@ -101,14 +101,13 @@ class AveragedTiles:
 
 def mean_half(pixels: Array) -> Array:
     """Average blocks of two by two pixels of (2h, 2w, c), rounded once."""
-    if pixels.dtype == np.uint8 and pixels.shape[2] <= 4:
-        import cv2
-
-        # Its two by two area mean is exact in whole numbers: (a + b + c + d + 2) >> 2.
-        half: Array = cv2.resize(
-            pixels, (pixels.shape[1] // 2, pixels.shape[0] // 2), interpolation=cv2.INTER_AREA
-        )
-        return half if half.ndim == 3 else half[:, :, None]
+    if pixels.dtype == np.uint8:  # in whole numbers, which is faster
+        halves = pixels[::2].astype(np.uint16)
+        halves += pixels[1::2]
+        sums = halves[:, ::2] + halves[:, 1::2]
+        sums += 2
+        sums >>= 2
+        return sums.astype(np.uint8)
     values = pixels.astype(_exact_dtype(pixels.dtype))
     rows = values[::2] + values[1::2]
     return _rounded((rows[:, ::2] + rows[:, 1::2]) / 4, pixels.dtype)

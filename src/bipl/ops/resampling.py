@@ -178,13 +178,10 @@ def _exact_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def _turned(array: Array) -> Array:
-    """Swap rows and columns, in memory too."""
-    if array.dtype == np.float32 and array.shape[2] <= 4:
-        import cv2
-
-        turned: Array = cv2.transpose(array)
-        return turned if turned.ndim == 3 else turned[:, :, None]
-    return np.ascontiguousarray(array.swapaxes(0, 1))
+    """Swap rows and columns, in memory too: pixels are moved as wholes, which is faster than samples."""
+    height, width, channels = array.shape
+    pixels = np.ascontiguousarray(array).view(np.dtype((np.void, channels * array.itemsize)))[:, :, 0]
+    return np.ascontiguousarray(pixels.T).view(array.dtype).reshape(width, height, channels)
 
 
 def _rounded(values: Array, dtype: np.dtype[Any]) -> Array:

@@ -1,11 +1,10 @@
 """Slide: the facade.  Which level, which coordinates, which options; the pixels are the levels'."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from bipl.cache import process_cache
 from bipl.drivers.opening import open_file, source_name
 from bipl.drivers.shared import open_files
 from bipl.errors import BiplError
-from bipl.geometry import Box, Span, downsample_per_axis
+from bipl.geometry import Box, Span
 from bipl.levels.image import Array, Image, Recipe
 from bipl.levels.level import ImageLevel, Lease
 from bipl.levels.rescaled import RescaledLevel
@@ -25,86 +24,9 @@ from bipl.levels.scaling import (
     coarsest_octave,
     read_at,
 )
-from bipl.levels.source import TileSource
-from bipl.settings import Settings
+from bipl.slide.opening import Fill, Mpp, Opening, checked_mpp
+from bipl.slide.pictures import Extras, make_levels
 from bipl.storage.source import Access, Sourceable
-from bipl.vendors.info import SlideInfo
-
-Mpp: TypeAlias = float | tuple[float, float]
-Fill: TypeAlias = float | Sequence[float]
-
-
-@dataclass(frozen=True, slots=True)
-class _Opening:
-    """How a slide was opened: what it takes to open it again elsewhere."""
-
-    source: Sourceable
-    mpp: Mpp | None
-    driver: str | None
-    fill: Fill | None
-    access: Access
-    settings: Settings
-
-    def __getstate__(self) -> tuple[Any, ...]:
-        source = self.source
-        if isinstance(source, str | os.PathLike):
-            source = os.path.abspath(source)  # noqa: PTH100 - resolve() would follow links
-        elif isinstance(source, bytes | bytearray | memoryview):
-            source = bytes(source)
-        else:
-            raise TypeError(
-                f'{source_name(source)}: expected a path or bytes, found a file object, which has no meaning '
-                'in another process; open the slide by its path there'
-            )
-        return source, self.mpp, self.driver, self.fill, self.access, self.settings
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        for name, value in zip(self.__slots__, state, strict=True):
-            object.__setattr__(self, name, value)
-
-
-def _reopen_level(opening: _Opening, index: int) -> ImageLevel:
-    return Slide(opening).levels[index]
-
-
-def _reopen_extra(opening: _Opening, name: str) -> ImageLevel:
-    return Slide(opening).extras[name]
-
-
-class _Extras(Mapping[str, ImageLevel]):
-    """Pictures beside the pyramid by name; each is opened when it is asked for."""
-
-    def __init__(self, info: SlideInfo, opening: _Opening, lease: Lease) -> None:
-        self._info = info
-        self._opening = opening
-        self._lease = lease
-        self._opened: dict[str, ImageLevel] = {}
-
-    def __getitem__(self, name: str) -> ImageLevel:
-        if name not in self._opened:
-            try:
-                open_source = self._info.extras[name]
-            except KeyError:
-                there = ', '.join(self._info.extras) or 'none'
-                raise KeyError(f'extra {name!r}: expected one of the slide, which has {there}') from None
-            source = open_source()
-            self._opened[name] = ImageLevel(
-                source,
-                background=(0,) * source.channels,
-                settings=self._opening.settings,
-                lease=self._lease,
-                recipe=(_reopen_extra, (self._opening, name)),
-            )
-        return self._opened[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._info.extras)
-
-    def __len__(self) -> int:
-        return len(self._info.extras)
-
-    def __repr__(self) -> str:
-        return f'<extras: {", ".join(self) or "none"}>'
 
 
 class Slide(Image):
@@ -131,7 +53,7 @@ class Slide(Image):
         Pictures beside the pyramid by name, decoded when read: `label`, `macro`, `thumbnail`.
     """
 
-    def __init__(self, opening: _Opening) -> None:
+    def __init__(self, opening: Opening) -> None:
         file = open_file(
             opening.source, driver=opening.driver, access=opening.access, settings=opening.settings
         )
@@ -142,10 +64,10 @@ class Slide(Image):
         self._driver = file.driver.name
         self._info = info = file.driver.info
         self._lease = lease = Lease(name, partial(open_files().release, file))
-        self._mpp_yx = info.mpp_yx if opening.mpp is None else _checked_mpp(opening.mpp)
+        self._mpp_yx = info.mpp_yx if opening.mpp is None else checked_mpp(opening.mpp)
         self.source: Sourceable = opening.source
-        self.levels: tuple[ImageLevel, ...] = _levels(opening, info, lease)
-        self.extras: Mapping[str, ImageLevel] = _Extras(info, opening, lease)
+        self.levels: tuple[ImageLevel, ...] = make_levels(info, opening, lease, _reopen_level)
+        self.extras: Mapping[str, ImageLevel] = Extras(info, opening, lease, _reopen_extra)
 
     @classmethod
     def open(
@@ -185,7 +107,7 @@ class Slide(Image):
         """
         if isinstance(source, bytearray):
             source = bytes(source)  # pickles and shares as it was
-        return cls(_Opening(source, mpp, driver, fill, access, settings_.current()))
+        return cls(Opening(source, mpp, driver, fill, access, settings_.current()))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -429,48 +351,12 @@ class Slide(Image):
         }
 
 
-def _checked_mpp(mpp: Mpp) -> tuple[float, float]:
-    """Return an override as `(y, x)`."""
-    try:
-        y, x = (float(mpp), float(mpp)) if isinstance(mpp, int | float | np.number) else map(float, mpp)
-    except (TypeError, ValueError):
-        raise TypeError(f'mpp: expected a number or (y, x), found {mpp!r}') from None
-    if not (0 < y < np.inf and 0 < x < np.inf):
-        raise ValueError(f'mpp: expected micrometres per pixel above 0, found {mpp!r}')
-    return y, x
+def _reopen_level(opening: Opening, index: int) -> ImageLevel:
+    return Slide(opening).levels[index]
 
 
-def _checked_fill(fill: Fill, source: TileSource) -> tuple[float, ...]:
-    """Return an override of the background, a value a channel."""
-    values = np.asarray(fill)
-    if values.ndim > 1 or values.size not in {1, source.channels} or values.dtype.kind not in 'buif':
-        raise ValueError(f'fill: expected a number, or {source.channels} of them, found {fill!r}')
-    values = np.broadcast_to(values.ravel(), source.channels)
-    with np.errstate(all='ignore'):
-        held = values.astype(source.dtype)
-    if source.dtype.kind in 'bui' and not np.array_equal(held, values):
-        raise ValueError(f'fill: expected values that {source.dtype} holds, found {fill!r}')
-    return tuple(held.tolist())
-
-
-def _levels(opening: _Opening, info: SlideInfo, lease: Lease) -> tuple[ImageLevel, ...]:
-    """Build the levels; each renders its absent tiles from the one before, if the vendor means that."""
-    full = info.levels[0].grid.shape
-    background = info.background if opening.fill is None else _checked_fill(opening.fill, info.levels[0])
-    levels: list[ImageLevel] = []
-    for i, source in enumerate(info.levels):
-        levels.append(
-            ImageLevel(
-                source,
-                background=background,
-                settings=opening.settings,
-                lease=lease,
-                downsample_yx=downsample_per_axis(full, source.grid.shape),
-                finer=levels[-1] if levels and info.renders_absent else None,
-                recipe=(_reopen_level, (opening, i)),
-            )
-        )
-    return tuple(levels)
+def _reopen_extra(opening: Opening, name: str) -> ImageLevel:
+    return Slide(opening).extras[name]
 
 
 def _mpp_text(mpp: Mpp | None) -> str:
