@@ -1,13 +1,14 @@
 """JPEG streams: broken ones are never read as grey, and padded ones are not broken."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from bipl.codecs import jpeg
 from bipl.codecs.segment import SegmentFormat
-from tests.builders.jpeg import encode_jpeg
+from tests.builders.jpeg import encode_jpeg, share_tables
 from tests.builders.patterns import smooth_image
 from tests.builders.tiff import JpegOptions
 
@@ -53,3 +54,38 @@ def test_bytes_behind_the_end_are_no_damage(trailing: bytes) -> None:
     np.testing.assert_array_equal(
         jpeg.decode(data + trailing, RGB, IMAGE.shape[:2]), jpeg.decode(data, RGB, IMAGE.shape[:2])
     )
+
+
+@pytest.mark.parametrize('missing', [1, 2])
+def test_a_stream_without_its_end_is_whole(missing: int) -> None:
+    data = stream()
+    np.testing.assert_array_equal(
+        jpeg.decode(data[:-missing], RGB, IMAGE.shape[:2]), jpeg.decode(data, RGB, IMAGE.shape[:2])
+    )
+
+
+def test_an_unknown_version_of_jfif_is_no_damage() -> None:
+    options = SegmentFormat(samples=3, bits=8, dtype=np.dtype(np.uint8), is_ycbcr=True)
+    data = encode_jpeg(IMAGE, JpegOptions(), 'ycbcr')
+    jfif = b'\xff\xe0\x00\x10JFIF\0\x02\x00\x00\x00\x01\x00\x01\x00\x00'
+    np.testing.assert_array_equal(
+        jpeg.decode(data[:2] + jfif + data[2:], options, IMAGE.shape[:2]),
+        jpeg.decode(data, options, IMAGE.shape[:2]),
+    )
+
+
+@pytest.mark.parametrize('padding', [b'', b'\0', b'\0\0\0'])
+def test_padded_tables_are_no_damage(padding: bytes) -> None:
+    shared = share_tables([stream()])
+    tables, streams = shared
+    form = replace(RGB, jpeg_tables=tables + padding)
+    np.testing.assert_array_equal(
+        jpeg.decode(streams[0], form, IMAGE.shape[:2]), jpeg.decode(stream(), RGB, IMAGE.shape[:2])
+    )
+
+
+def test_grey_in_a_directory_of_colours_is_three_times_grey() -> None:
+    grey = encode_jpeg(IMAGE[:, :, :1].copy(), JpegOptions(), 'grey')
+    found = jpeg.decode(grey, RGB, IMAGE.shape[:2])
+    assert found.shape == IMAGE.shape
+    assert (found == found[:, :, :1]).all()

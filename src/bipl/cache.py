@@ -5,15 +5,17 @@ that miss the same tile one makes it and the others wait for that one, which is 
 queued.  After a fork the child keeps the tiles and gets a lock of its own; flights of the parent's
 threads, which do not exist in the child, are forgotten.
 
-Evicted tiles that nobody looks at any more give their memory to the next ones: pages that are new to
-the process cost more than decoding a JPEG tile into pages that are not.
+Memory that `empty` lent to a tile comes back when that tile and all views of it are gone, and serves the
+next one: pages that are new to the process cost more than decoding a JPEG tile into pages that are not.
 """
 
 import os
-import sys
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
+from math import prod
 from threading import Lock
 from typing import Any, TypeAlias
 
@@ -24,11 +26,8 @@ from bipl.settings import Settings
 
 Tile: TypeAlias = npt.NDArray[Any]
 
-# A tile that only the cache knew: its name in the evicting loop, and getrefcount's own argument.
-_UNSHARED = 2
-# Free memory waits for a tile of the same shape; this many are enough for the threads at work.
-_MOST_FREE = 64
-_COUNTS_ARE_EXACT = getattr(sys, '_is_gil_enabled', lambda: True)()
+# Memory that waits for the next tile: enough for the threads at work, little beside the budget.
+_MOST_FREE_BYTES = 2**23
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,8 @@ class TileCache:
     def __init__(self, budget_bytes: int) -> None:
         self.budget_bytes = budget_bytes
         self._tiles: OrderedDict[Hashable, Tile] = OrderedDict()
-        self._free: list[Tile] = []
+        self._free: list[bytearray] = []
+        self._lent: dict[int, weakref.ref[Tile]] = {}
         self._hits = self._misses = self._evictions = 0
         self.renew()
 
@@ -80,64 +80,78 @@ class TileCache:
     def get(self, key: Hashable, make: Callable[..., Tile | None], *arguments: object) -> Tile | None:
         """Return the tile of a key, made by this thread or another if it is not there.
 
-        What `make(*arguments)` returns becomes read-only and is kept; None, for an absent tile, is not.
-        An error of `make` reaches its own caller; threads that waited try for themselves.
+        What `make(*arguments)` returns is kept, and must not be changed any more; None, for an absent
+        tile, is not kept.  An error of `make` reaches its own caller; threads that waited try themselves.
         """
+        mine: Lock | None = None
         waited = False
         while True:
-            with self._lock:
-                tile = self._tiles.get(key)
-                if tile is not None:
-                    self._tiles.move_to_end(key)
-                    self._hits += not waited
+            try:
+                with self._lock:
+                    tile = self._tiles.get(key)
+                    if tile is not None:
+                        self._tiles.move_to_end(key)
+                        self._hits += not waited
+                        return tile
+                    self._misses += not waited
+                    flight = self._flights.get(key)
+                    if flight is None:
+                        mine = Lock()
+                        mine.acquire()
+                        flight = self._flights[key] = mine
+                if flight is mine:
+                    tile = make(*arguments)
+                    if tile is not None:
+                        self._keep(key, tile)
                     return tile
-                self._misses += not waited
-                flight = self._flights.get(key)
-                if flight is None:
-                    flight = self._flights[key] = Lock()
-                    flight.acquire()
-                    break
+            finally:
+                # Whatever happened, an interrupt too: nobody may wait for a flight that is over.
+                if mine is not None:
+                    if self._flights.get(key) is mine:
+                        del self._flights[key]
+                    if mine.locked():
+                        mine.release()
             waited = True
             with flight:
                 pass
-        tile = None
-        try:
-            tile = make(*arguments)
-        finally:
-            self._land(key, flight, tile)
-        return tile
 
-    def _land(self, key: Hashable, flight: Lock, tile: Tile | None) -> None:
-        """Keep what a flight made, evict what is too much, and let the waiting threads go on."""
-        if tile is not None:
-            tile.flags.writeable = False
-            tile = tile if tile.base is None else _owned(tile)
+    def _keep(self, key: Hashable, tile: Tile) -> None:
+        """Keep a tile that was made, and evict what is too much."""
+        owned = tile if tile.base is None else _owned(tile)
         budget = self.budget_bytes
+        evicted = []  # let go of outside the lock: their memory comes back then
         with self._lock:
-            if tile is not None and tile.nbytes <= budget and key not in self._tiles:
-                self._tiles[key] = tile
-                self._size_bytes += tile.nbytes
+            if owned.nbytes <= budget and key not in self._tiles:
+                self._tiles[key] = owned
+                self._size_bytes += owned.nbytes
             while self._size_bytes > budget:
                 _, oldest = self._tiles.popitem(last=False)
                 self._size_bytes -= oldest.nbytes
                 self._evictions += 1
-                if _COUNTS_ARE_EXACT and sys.getrefcount(oldest) == _UNSHARED and oldest.base is None:
-                    self._free.append(oldest)
-                    del self._free[:-_MOST_FREE]
-            self._flights.pop(key, None)
-        flight.release()
+                evicted.append(oldest)
 
     def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Tile:
-        """Return an array to decode a tile into, of any content: an evicted tile's, if one fits."""
-        if not self._free:
-            return np.empty(shape, dtype)
-        with self._lock:
-            for i in range(len(self._free) - 1, -1, -1):
-                if self._free[i].shape == shape and self._free[i].dtype == dtype:
-                    tile = self._free.pop(i)
-                    tile.flags.writeable = True
-                    return tile
-        return np.empty(shape, dtype)
+        """Return an array to decode a tile into, of any content, where possible in used memory."""
+        dtype = np.dtype(dtype)
+        memory = self._take(prod(shape) * dtype.itemsize)
+        # Made on what is no array, so that views of the tile hold the tile: it goes when the last one does.
+        tile = np.ndarray(shape, dtype, buffer=memory)
+        gone = weakref.ref(tile, partial(self._take_back, memory))
+        self._lent[id(gone)] = gone
+        return tile
+
+    def _take(self, size_bytes: int) -> bytearray:
+        try:
+            memory = self._free.pop()
+        except IndexError:
+            return bytearray(size_bytes)
+        return memory if len(memory) == size_bytes else bytearray(size_bytes)
+
+    def _take_back(self, memory: bytearray, gone: weakref.ref[Tile]) -> None:
+        """Keep a little of the memory of tiles that are gone; called where the last reference is dropped."""
+        self._lent.pop(id(gone), None)
+        if len(memory) * (len(self._free) + 1) <= min(_MOST_FREE_BYTES, self.budget_bytes):
+            self._free.append(memory)
 
     def clear(self) -> None:
         """Drop all tiles and start counting anew."""
@@ -164,14 +178,9 @@ def _owned(tile: Tile) -> Tile:
     root: object = tile
     while isinstance(root, np.ndarray) and root.base is not None:
         root = root.base
-    size_bytes = (
-        root.nbytes if isinstance(root, np.ndarray) else len(root) if isinstance(root, bytes) else None
-    )
-    if size_bytes is not None and size_bytes <= tile.nbytes:
-        return tile
-    copy = tile.copy()
-    copy.flags.writeable = False
-    return copy
+    if isinstance(root, np.ndarray):
+        return tile if root.nbytes <= tile.nbytes else tile.copy()
+    return tile if isinstance(root, bytes | bytearray) and len(root) <= tile.nbytes else tile.copy()
 
 
 _process_cache: list[TileCache] = []

@@ -27,6 +27,7 @@ _ALONE = frozenset((0x01, _SOI, _EOI, *range(0xD0, 0xD8)))
 # APP14 of 12 bytes; the last is the transform: 0 for none, 1 for YCbCr.
 _ADOBE = b'\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00'
 _ADOBE_MARKERS = {None: b'', 'RGB': _ADOBE + b'\x00', 'YCBCR': _ADOBE + b'\x01'}
+_END = b'\xff\xd9'
 # All blocks were decoded, and bytes follow before the end of the image: padding, which scanners write.
 _PADDED = re.compile(r'^Corrupt JPEG data: \d+ extraneous bytes before marker 0xd9')
 
@@ -158,9 +159,9 @@ def _output_space(head: StreamHead, form: SegmentFormat) -> str | None:
     components = len(head.components)
     if head.bits != 8 or head.frame not in _HUFFMAN_FRAMES:
         return None
-    if components == 1 or (form.samples == 1 and components == 3):
+    if form.samples == 1 and components in {1, 3}:
         return 'GRAY'
-    if components == 3:
+    if components in {1, 3}:  # grey in a directory of colours stands for three equal ones
         return 'RGB' if form.is_rgb or form.is_ycbcr else None
     return 'CMYK' if components == 4 else None
 
@@ -168,21 +169,36 @@ def _output_space(head: StreamHead, form: SegmentFormat) -> str | None:
 def _decode_eight_bits(
     data: Buffer, head: StreamHead, form: SegmentFormat, shape: tuple[int, int], times: int
 ) -> Array:
-    space = _output_space(head, form)
+    space = _output_space(head, form) or 'RGB'
     height, width = reduced((head.height, head.width), times)
     # Only a stream that keeps the directory's promise may ask for memory in its name.
     is_expected = (head.height, head.width) == shape and len(head.components) == form.samples
     buffer = form.empty((height, width, form.samples), _UINT8) if is_expected else None
     stream = _complete(data, form, input_colours(head, form))
     options = {'min_height': height, 'min_width': width, 'min_factor': 1} if times else {}
-    try:
-        decoded: Array = simplejpeg.decode_jpeg(stream, space, buffer=buffer, **options)
-    except ValueError as error:
-        # One that breaks off is an error, where libjpeg would go on in grey.
-        if not _PADDED.search(str(error)):
-            raise
-        decoded = simplejpeg.decode_jpeg(stream, space, buffer=buffer, strict=False, **options)
+    decoded = _decode_strictly(stream, space, buffer, options)
     return decoded if buffer is None else buffer
+
+
+def _decode_strictly(stream: Buffer, space: str, buffer: Array | None, options: dict[str, int]) -> Array:
+    """Decode a stream; one that breaks off is an error, where libjpeg would go on in grey."""
+    is_strict = True
+    for _ in range(4):
+        try:
+            array: Array = simplejpeg.decode_jpeg(stream, space, buffer=buffer, strict=is_strict, **options)
+        except ValueError as error:
+            if is_strict and _PADDED.search(str(error)):
+                is_strict = False
+            elif 'unknown JFIF revision' in str(error):  # libjpeg knows those of 1 and warns of others
+                version = bytes(stream).index(b'JFIF\0') + 5
+                stream = b''.join((stream[:version], b'\1', stream[version + 1 :]))
+            elif bytes(stream[-2:]) != _END:  # all blocks may be there, and only the end is missing
+                stream = bytes(stream) + _END
+            else:
+                raise
+        else:
+            return array
+    raise ValueError('expected a JPEG stream, found one that cannot be completed')
 
 
 def _complete(data: Buffer, form: SegmentFormat, colours: str | None) -> Buffer:
@@ -190,5 +206,8 @@ def _complete(data: Buffer, form: SegmentFormat, colours: str | None) -> Buffer:
     tables = form.jpeg_tables
     if tables is None and colours is None:
         return data
-    body = b'' if tables is None else tables[2:].removesuffix(b'\xff\xd9')
+    body = b''
+    if tables is not None:
+        trimmed = tables.rstrip(b'\0')  # some writers pad them
+        body = trimmed[2:-2] if trimmed.endswith(_END) else tables[2:]
     return b''.join((b'\xff\xd8', _ADOBE_MARKERS[colours], body, data[2:]))

@@ -15,6 +15,8 @@ from bipl.levels.source import ReducibleSource
 
 # Of averaged octaves, in pixels; even, so that tiles of the next octave are made of whole ones.
 _TILE_SIDE = 256
+# Rows are averaged a few at a time: what it takes stays in the processor's cache, and is little.
+_STEP_SAMPLES = 2**17
 
 
 def halved(shape: tuple[int, int], times: int = 1) -> tuple[int, int]:
@@ -75,7 +77,10 @@ class AveragedTiles:
         self._is_smooth = is_smooth
         self.name = f'{name} averaged'
         self.key: Hashable = key
-        self.grid = RegularGrid(halved(image.shape[:2]), (_TILE_SIDE, _TILE_SIDE))
+        # Where the tiles before are too large for the cache, each is decoded once, for one tile here.
+        height = max(_TILE_SIDE, -(-image.rows_decoded_at_once >> 1))
+        shape = halved(image.shape[:2])
+        self.grid = RegularGrid(shape, (height, shape[1] if height > _TILE_SIDE else _TILE_SIDE))
         self.dtype: np.dtype[Any] = image.dtype
         self.channels = image.shape[2]
 
@@ -101,16 +106,23 @@ class AveragedTiles:
 
 def mean_half(pixels: Array) -> Array:
     """Average blocks of two by two pixels of (2h, 2w, c), rounded once."""
-    if pixels.dtype == np.uint8:  # in whole numbers, which is faster
-        halves = pixels[::2].astype(np.uint16)
-        halves += pixels[1::2]
-        sums = halves[:, ::2] + halves[:, 1::2]
-        sums += 2
-        sums >>= 2
-        return sums.astype(np.uint8)
-    values = pixels.astype(_exact_dtype(pixels.dtype))
-    rows = values[::2] + values[1::2]
-    return _rounded((rows[:, ::2] + rows[:, 1::2]) / 4, pixels.dtype)
+    height, width, channels = pixels.shape
+    out = np.empty((height // 2, width // 2, channels), pixels.dtype)
+    step = max(1, _STEP_SAMPLES // max(1, width * channels))
+    for first in range(0, len(out), step):
+        rows = pixels[2 * first : 2 * (first + step)]
+        if pixels.dtype == np.uint8:  # in whole numbers, which is faster
+            halves = rows[::2].astype(np.uint16)
+            halves += rows[1::2]
+            sums = halves[:, ::2] + halves[:, 1::2]
+            sums += 2
+            sums >>= 2
+            out[first : first + step] = sums
+        else:
+            values = rows.astype(_exact_dtype(pixels.dtype))
+            values = values[::2] + values[1::2]
+            out[first : first + step] = _rounded((values[:, ::2] + values[:, 1::2]) / 4, pixels.dtype)
+    return out
 
 
 def smoothed_half(pixels: Array) -> Array:

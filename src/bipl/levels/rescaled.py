@@ -78,6 +78,15 @@ class RescaledLevel(Image):
         out = np.empty((*shape, self._shape[2]), self.dtype)
         if not out.size:
             return out
+        most_columns = max(
+            1, int(_BAND_BYTES / (max(1.0, self._factors[1]) * self._shape[2] * self.dtype.itemsize))
+        )
+        if shape[1] > most_columns and self._base.rows_decoded_at_once == 1:
+            for left in range(0, shape[1], most_columns):
+                width = min(most_columns, shape[1] - left)
+                part = self.read_at((start[0], start[1] + left), (shape[0], width))
+                out[:, left : left + width] = part
+            return out
         columns = self._taps(1, start[1], shape[1])
         x0, x1 = columns.span
         row_bytes = max(1.0, self._factors[0]) * (x1 - x0) * self._shape[2] * self.dtype.itemsize

@@ -28,6 +28,9 @@ from bipl.slide.opening import Fill, Mpp, Opening, checked_mpp
 from bipl.slide.pictures import Extras, make_levels
 from bipl.storage.source import Access, Sourceable
 
+# What is decoded to show a slide in a notebook, unasked: some tenths of a second.
+_MOST_GLIMPSED_PIXELS = 2**26
+
 
 class Slide(Image):
     """A whole-slide image: numpy-like at full resolution, with its levels, extras and metadata.
@@ -333,10 +336,17 @@ class Slide(Image):
 
         picture, rows = None, self._summary()
         try:
-            picture = self.thumbnail(256)
-        except BiplError as error:  # a notebook shows what there is
+            picture = self._glimpse(256)
+        except (BiplError, MemoryError) as error:  # a notebook shows what there is
             rows['Error'] = str(error)
         return html_card(os.path.basename(self._name), rows, picture)  # noqa: PTH119 - may be no path
+
+    def _glimpse(self, max_size: int) -> Array | None:
+        """Return a small picture if there is one to be had at once."""
+        level = self._finer_than(max(self.shape[:2]) / max_size, 0)
+        if level.shape[0] * level.shape[1] <= _MOST_GLIMPSED_PIXELS:
+            return self.thumbnail(max_size)
+        return self.extra('thumbnail') if 'thumbnail' in self.extras else None
 
     def _summary(self) -> dict[str, str]:
         """Return what a person wants to know at a glance."""

@@ -81,8 +81,9 @@ class TiffTiles:
         self._least_bytes = (
             self._decoded_bytes // _MOST_EXPANSION if self._decoded_bytes > _SURELY_DECODED_BYTES else 0
         )
-        self.grid: RegularGrid = self._cut_grid()
-        self._is_cut = self.grid.tile_shape[0] != self.image.tile_height
+        whole = self.image.grid
+        self.grid: RegularGrid = self._cut_grid(whole)
+        self._is_cut = self.grid.tile_shape != whole.tile_shape
         self._decode = DECODERS[self.image.compression]
         offsets, counts = table_tags(directory, is_tiled=self.image.is_tiled)
         self._offsets = SegmentTable(directory, offsets)
@@ -90,22 +91,24 @@ class TiffTiles:
         if self.image.is_palette and not directory.count(Tag.ColorMap):
             raise directory.corrupt('ColorMap: a required field of a palette image, found none')
 
-    def _cut_grid(self) -> RegularGrid:
+    def _cut_grid(self, whole: RegularGrid) -> RegularGrid:
         """Return the grid of tiles or strips; large uncompressed strips are cut, to read no more than asked.
 
-        A cut strip has a whole number of equal pieces, so that the grid stays regular.
+        A cut strip has a whole number of pieces of equal height, so that the grid stays regular.
         """
         image = self.image
-        whole = image.grid
         rows_stand_alone = image.compression == image.predictor == 1 and image.chroma_steps == (1, 1)
         if image.is_tiled or not rows_stand_alone or self._decoded_bytes <= _CUT_BYTES:
             return whole
         rows = max(1, _CUT_BYTES // self._row_bytes)
         if whole.rows > 1:
-            rows = next(
-                count for count in range(min(rows, image.tile_height), 0, -1) if not image.tile_height % count
-            )
-        return RegularGrid(whole.shape, (rows, image.width))
+            near = range(min(rows, image.tile_height), 0, -1)
+            rows = next(count for count in near if not image.tile_height % count)
+        pixel_bits = self._plane_samples * image.bits
+        is_wide = rows == 1 and self._row_bytes > 4 * _CUT_BYTES and pixel_bits % 8 == 0
+        return RegularGrid(
+            whole.shape, (rows, max(1, 8 * _CUT_BYTES // pixel_bits) if is_wide else image.width)
+        )
 
     def rename(self, title: str) -> None:
         """Set what the image is called in messages."""
@@ -237,22 +240,26 @@ class TiffTiles:
         return sorted(self._offsets[i] for i in range(self._offsets.count))
 
     def _segment(self, tile: int) -> tuple[int, int]:
-        """Return the segment that holds a tile's first plane, and its first row in there."""
-        if self._is_cut:
-            return divmod(tile * self.grid.tile_shape[0], self.image.tile_height)
-        return tile, 0
+        """Return the segment that holds a tile's first plane, and the byte at which the tile begins in it."""
+        if not self._is_cut:
+            return tile, 0
+        row, column = divmod(tile, self.grid.columns)
+        segment, first_row = divmod(row * self.grid.tile_shape[0], self.image.tile_height)
+        pixel_bits = self._plane_samples * self.image.bits
+        return segment, first_row * self._row_bytes + column * self.grid.tile_shape[1] * pixel_bits // 8
 
     def _decode_segment(self, tile: int, plane: int, times: int) -> Array | None:
         """Decode the samples of one plane of a tile at `1 / 2**times`; None if it is absent."""
-        segment, first_row = self._segment(tile)
+        segment, start = self._segment(tile)
         offset, size = self.locate(segment + plane * self._plane_segments)
         if size == 0:
             return None
         # The last strip holds the rows that are left; a tile is always whole.
         shape = self.grid.tile_shape if self.image.is_tiled else self._needed(tile)
         if self._is_cut:
-            offset += first_row * self._row_bytes
-            size = min(shape[0] * self._row_bytes, max(size - first_row * self._row_bytes, 0))
+            offset += start
+            row_bytes = -(-shape[1] * self._plane_samples * self.image.bits // 8)
+            size = min(shape[0] * row_bytes, max(size - start, 0))
         data = self._stored(tile, offset, size)
         try:
             array = self._decode(data, self._format, shape) if not times else self._reduce(data, shape, times)
