@@ -17,15 +17,27 @@ T = TypeVar('T')
 R = TypeVar('R')
 
 _MOST_THREADS = 64
-_executors: dict[int, ThreadPoolExecutor] = {}
+_executors: list[ThreadPoolExecutor] = []
 _here = threading.local()
 
 
 def _executor() -> ThreadPoolExecutor:
-    """Return this process's executor; a forked child makes its own."""
-    return _executors.get(os.getpid()) or _executors.setdefault(
-        os.getpid(), ThreadPoolExecutor(_MOST_THREADS, 'bipl', initializer=_mark_worker)
-    )
+    """Return this process's executor, made at its first use; a forked child makes its own."""
+    if not _executors:
+        made = ThreadPoolExecutor(_MOST_THREADS, 'bipl', initializer=_mark_worker)
+        _executors.append(made)
+        if _executors[0] is made and not _forgets_at_fork:
+            _forgets_at_fork.append(True)
+            os.register_at_fork(after_in_child=_forget)
+    return _executors[0]
+
+
+_forgets_at_fork: list[bool] = []
+
+
+def _forget() -> None:
+    _executors.clear()
+    _here.is_worker = False
 
 
 def _mark_worker() -> None:

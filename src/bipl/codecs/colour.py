@@ -52,14 +52,21 @@ def palette_to_rgb(indices: Array, colours: Array) -> Array:
     return np.concatenate([rgb, indices[:, :, 1:].astype(rgb.dtype)], axis=2)
 
 
-def cmyk_to_rgb(array: Array) -> Array:
+def cmyk_to_rgb(array: Array, bits: int) -> Array:
     """Turn cyan, magenta, yellow, black (0 is no ink) into RGB: `(1 - ink) * (1 - black)`, rounded.
 
     This is the naive conversion of Pillow and libtiff; a colour-managed one needs the ICC profile.
+
+    Parameters
+    ----------
+    array
+        (h, w, 4 or more) of unsigned integers of up to 32 bits.
+    bits
+        A sample; the largest of that many bits is all ink.
     """
-    top = np.iinfo(array.dtype).max
+    top = 2**bits - 1
     wide: type[np.generic] = np.uint32 if array.dtype.itemsize < 4 else np.float64
-    light: Array = (top - array[:, :, :4]).astype(wide)
+    light: Array = (array.dtype.type(top) - array[:, :, :4]).astype(wide)
     product: Array = light[:, :, :3] * light[:, :, 3:4]
     rgb: Array = (product + top // 2) // top if wide is np.uint32 else np.rint(product / top)
     if array.shape[2] == 4:
@@ -71,6 +78,7 @@ def ycbcr_to_rgb(
     array: Array,
     coefficients: tuple[float, float, float] = (0.299, 0.587, 0.114),
     reference: tuple[float, ...] | None = None,
+    bits: int | None = None,
 ) -> Array:
     """Turn YCbCr into RGB (TIFF 6.0, section 21).
 
@@ -82,8 +90,10 @@ def ycbcr_to_rgb(
         The luma of red, green and blue.
     reference
         Codes of black and white for Y, Cb, Cr; None for the full range, as in JFIF.
+    bits
+        A sample; None for all that the dtype has.
     """
-    top = int(np.iinfo(array.dtype).max)
+    top = 2 ** (8 * array.dtype.itemsize if bits is None else bits) - 1
     middle = (top + 1) // 2
     black_white = reference or (0, top, middle, top, middle, top)
     luma_red, luma_green, luma_blue = coefficients

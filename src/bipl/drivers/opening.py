@@ -1,8 +1,10 @@
 """Opening: ask the drivers in turn until one reads the file."""
 
+import errno
 import os
 from collections.abc import Hashable
 from functools import partial
+from pathlib import Path
 
 from bipl.drivers.registry import candidates
 from bipl.drivers.shared import OpenFile, open_files
@@ -33,8 +35,9 @@ def open_file(source: Sourceable, *, driver: str | None, access: Access, setting
         If a driver recognised it and found it broken.
     """
     path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
-    # Path('') would be the current folder.
-    identity = None if path is None else file_identity(os.stat(path))  # noqa: PTH116
+    if path == '':  # which would be the current folder
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    identity = None if path is None else _identity(path)
     reasons: list[tuple[str, BiplError]] = []
     for found in candidates(path, settings.drivers, driver):
         key: Hashable = None if identity is None else (identity, os.path.abspath(path or ''), found, access)  # noqa: PTH100
@@ -43,6 +46,14 @@ def open_file(source: Sourceable, *, driver: str | None, access: Access, setting
         except (UnsupportedSlideError, MissingDependencyError) as error:
             reasons.append((found.name, error))
     raise _unsupported(source_name(source), reasons)
+
+
+def _identity(path: str) -> Hashable | None:
+    """Return what tells the state of a file from any other; None if there is no file."""
+    try:
+        return file_identity(Path(path).stat())
+    except (OSError, ValueError):
+        return None
 
 
 def _unsupported(name: str, reasons: list[tuple[str, BiplError]]) -> BiplError:

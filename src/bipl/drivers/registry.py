@@ -57,7 +57,8 @@ def candidates(path: str | None, allowed: tuple[str, ...], wanted: str | None) -
     UnsupportedSlideError
         If there is no driver of the wanted name.
     """
-    entries = [*reversed(REGISTERED), *reversed(_plugged_in()), *reversed(_BUILT_IN)]
+    foreign = [*reversed(REGISTERED), *reversed(_plugged_in())]
+    entries = [*foreign, *reversed(_BUILT_IN)]
     names = sorted({entry.name for entry in entries})
     if wanted is not None and wanted not in names:
         raise UnsupportedSlideError(f'driver: expected one of {", ".join(names)}, found {wanted!r}')
@@ -68,7 +69,8 @@ def candidates(path: str | None, allowed: tuple[str, ...], wanted: str | None) -
     usable = [e for e in entries if e.name == wanted or (wanted is None and e.name in (allowed or names))]
     matching = [e for e in usable if path is not None and e.regex.fullmatch(path)]
     seen: set[type[Driver] | str] = set()
-    for entry in (*matching, *usable):
+    others = sorted(usable, key=lambda entry: entry in foreign)  # ours first: they were not asked for
+    for entry in (*matching, *others):
         if entry.driver not in seen:
             seen.add(entry.driver)
             yield _loaded(entry.driver)

@@ -48,6 +48,11 @@ class Image(ABC):
         return height * width * channels
 
     @property
+    def default_workers(self) -> int | None:
+        """Threads that `parts` uses when it is not told; None for one a core."""
+        return None
+
+    @property
     def rows_decoded_at_once(self) -> int:
         """How many rows are best read together: more than 1 where tiles are too large for the cache."""
         return 1
@@ -75,7 +80,8 @@ class Image(ABC):
         box, array
             The box as two spans, and its pixels.
         """
-        return ordered_map(partial(_read_part, self), boxes, max_workers=max_workers)
+        workers = self.default_workers if max_workers is None else max_workers
+        return ordered_map(partial(_read_part, self), boxes, max_workers=workers)
 
     def numpy(self) -> Array:
         """Return the whole picture."""

@@ -126,6 +126,11 @@ class ImageLevel(Image):
         return self._grid.tile_shape
 
     @property
+    def default_workers(self) -> int | None:
+        """Threads that `parts` uses when it is not told: the setting `threads` of the slide."""
+        return self.settings.threads or None
+
+    @property
     def rows_decoded_at_once(self) -> int:
         """The height of a tile, where tiles are too large for the cache; else 1."""
         height, width = self.tile_shape
@@ -173,11 +178,17 @@ class ImageLevel(Image):
     def _decoded(self, tile: int) -> Array | None:
         """Decode a tile; None for an absent one, and for a broken one if that is set."""
         try:
-            return self._source.decode(tile)
+            pixels = self._source.decode(tile)
         except CorruptTileError:
             if self.settings.corrupt_tiles == 'raise':
                 raise
             return None
+        if pixels is not None and (pixels.dtype != self._dtype or pixels.shape[2:] != self._shape[2:]):
+            raise TypeError(
+                f'{self._source.name}: tile {tile}: expected (h, w, {self._shape[2]}) of {self._dtype}, '
+                f'found {pixels.shape} of {pixels.dtype}'
+            )
+        return pixels
 
     @property
     def _rendered_for(self) -> tuple[Hashable, ...]:

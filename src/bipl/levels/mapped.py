@@ -68,6 +68,11 @@ class MappedLevel(Image):
         return self.base.rows_decoded_at_once
 
     @property
+    def default_workers(self) -> int | None:
+        """As the base has it."""
+        return self.base.default_workers
+
+    @property
     def downsample(self) -> float:
         """Level-0 pixels a pixel."""
         downsample: float = self.base.downsample  # type: ignore[attr-defined]

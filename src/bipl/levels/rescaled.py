@@ -65,6 +65,11 @@ class RescaledLevel(Image):
         return self._base.dtype
 
     @property
+    def default_workers(self) -> int | None:
+        """As the base has it."""
+        return self._base.default_workers
+
+    @property
     def downsample(self) -> float:
         """Level-0 pixels a pixel; where the axes differ, their mean."""
         return sum(self.downsample_yx) / 2

@@ -27,6 +27,7 @@ from bipl.levels.scaling import (
 from bipl.slide.opening import Fill, Mpp, Opening, checked_mpp
 from bipl.slide.pictures import Extras, make_levels
 from bipl.storage.source import Access, Sourceable
+from bipl.vendors.info import LazyProperties
 
 # What is decoded to show a slide in a notebook, unasked: some tenths of a second.
 _MOST_GLIMPSED_PIXELS = 2**26
@@ -135,6 +136,11 @@ class Slide(Image):
         return self._mpp_yx
 
     @property
+    def default_workers(self) -> int | None:
+        """Threads that `parts` uses when it is not told: the setting `threads` it was opened under."""
+        return self.levels[0].default_workers
+
+    @property
     def downsamples(self) -> tuple[float, ...]:
         """Level-0 pixels a pixel, for each level; a whole number where the scanner meant one."""
         return tuple(level.downsample for level in self.levels)
@@ -151,8 +157,15 @@ class Slide(Image):
 
     @property
     def properties(self) -> Mapping[str, str]:
-        """Texts by name: OpenSlide's (`openslide.objective-power`) and the vendor's own (`aperio.User`)."""
-        return self._info.properties
+        """Texts by name: OpenSlide's (`openslide.objective-power`) and the vendor's own (`aperio.User`).
+
+        They outlast the slide, but for `openslide.quickhash-1`, which is computed from the file when it is
+        asked for.
+        """
+        properties = self._info.properties
+        if isinstance(properties, LazyProperties):
+            properties.prepare()
+        return properties
 
     @property
     def background(self) -> tuple[float, ...]:

@@ -5,8 +5,9 @@ from typing import Any, TypeAlias
 
 from bipl.geometry import downsample_per_axis
 from bipl.levels.level import ImageLevel, Lease
+from bipl.levels.source import TileSource
 from bipl.slide.opening import Opening, checked_fill
-from bipl.vendors.info import SlideInfo
+from bipl.vendors.info import SlideInfo, default_background
 
 Reopen: TypeAlias = Callable[[Opening, Any], ImageLevel]
 """Opens a slide anew and returns one of its pictures, by number or name: for pickle."""
@@ -32,12 +33,18 @@ class Extras(Mapping[str, ImageLevel]):
             source = open_source()
             self._opened[name] = ImageLevel(
                 source,
-                background=(0,) * source.channels,
+                background=self._background(source),
                 settings=self._opening.settings,
                 lease=self._lease,
                 recipe=(self._reopen, (self._opening, name)),
             )
         return self._opened[name]
+
+    def _background(self, source: TileSource) -> tuple[float, ...]:
+        if self._opening.fill is not None:
+            return checked_fill(self._opening.fill, source)
+        is_rgb = getattr(source, 'is_rgb', source.channels == 3)
+        return default_background(source.dtype, source.channels, is_rgb=is_rgb)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._info.extras)

@@ -11,15 +11,14 @@ from bipl.tiff.tags import Tag, tag_name
 
 Number: TypeAlias = int | float
 
-# Field types (TIFF 6.0, section 2; BigTIFF: 16 to 18): `struct` code of one value.
+# Field types (TIFF 6.0, section 2; BigTIFF: 16 to 18; Exif 3.0: 129, UTF-8): `struct` code of one value.
 FIELD_CODES = {
     1: 'B', 2: 's', 3: 'H', 4: 'I', 5: 'II', 6: 'b', 7: 's', 8: 'h', 9: 'i', 10: 'ii', 11: 'f', 12: 'd',
-    13: 'I', 16: 'Q', 17: 'q', 18: 'Q',
+    13: 'I', 16: 'Q', 17: 'q', 18: 'Q', 129: 's',
 }  # fmt: skip
 FIELD_SIZES = {kind: struct.calcsize('<' + code) for kind, code in FIELD_CODES.items()}
 _RATIONALS = frozenset((5, 10))
-_TEXTS = frozenset((1, 2, 6, 7))
-_INTEGERS = frozenset((1, 3, 4, 6, 8, 9, 13, 16, 17, 18))
+_TEXTS = frozenset((1, 2, 6, 7, 129))
 
 
 class Entry(NamedTuple):
@@ -64,6 +63,16 @@ class Directory:
         """Return an error that names the file and this directory."""
         return CorruptSlideError(f'{self.source.name}: {self.name}: {message}')
 
+    def holds_text(self, tag: Tag) -> bool:
+        """Whether there is such a field, of a type that texts have."""
+        entry = self.entries.get(tag)
+        return entry is not None and entry.kind in _TEXTS
+
+    def holds_numbers(self, tag: Tag) -> bool:
+        """Whether there is such a field, of a type that numbers have."""
+        entry = self.entries.get(tag)
+        return entry is not None and entry.kind in FIELD_CODES and entry.kind not in {2, 129}
+
     def count(self, tag: Tag) -> int:
         """Return the number of values of a field, 0 if there is no such field."""
         entry = self.entries.get(tag)
@@ -92,19 +101,29 @@ class Directory:
             )
         return offset, size
 
-    def raw(self, tag: Tag) -> Buffer:
-        """Return the bytes of a field's values."""
+    def raw(self, tag: Tag, most_bytes: int | None = None) -> Buffer:
+        """Return the bytes of a field's values, or the first of them."""
         entry = self.entries[tag]
         place = self.locate(tag)
         if place is None:
-            return entry.inline[: FIELD_SIZES[entry.kind] * entry.length]
-        data = self.source.read(*place)
-        if len(data) < place[1]:
-            raise self.corrupt(f'{tag_name(tag)}: expected {place[1]} bytes, found {len(data)}')
+            return entry.inline[: FIELD_SIZES[entry.kind] * entry.length][:most_bytes]
+        size = place[1] if most_bytes is None else min(place[1], most_bytes)
+        data = self.source.read(place[0], size)
+        if len(data) < size:
+            raise self.corrupt(f'{tag_name(tag)}: expected {size} bytes, found {len(data)}')
         return data
 
-    def numbers(self, tag: Tag, default: tuple[Number, ...] = ()) -> tuple[Number, ...]:
-        """Return a field's values as numbers; a rational with denominator 0 is NaN.
+    def numbers(self, tag: Tag, default: tuple[Number, ...] = (), *, most: int = 1) -> tuple[Number, ...]:
+        """Return the first values of a field as numbers; a rational with denominator 0 is NaN.
+
+        Parameters
+        ----------
+        tag
+            Of the field.
+        default
+            If there is no such field, or it is empty.
+        most
+            How many values are wanted.  No more are read, however many the entry claims.
 
         Raises
         ------
@@ -114,19 +133,20 @@ class Directory:
         entry = self.entries.get(tag)
         if entry is None or not entry.length:
             return default
-        if entry.kind == 2:
-            raise self.corrupt(f'{tag_name(tag)}: expected numbers, found text (field type 2)')
-        data = self.raw(tag)
+        if entry.kind in {2, 129}:
+            raise self.corrupt(f'{tag_name(tag)}: expected numbers, found text (field type {entry.kind})')
+        count = min(entry.length, most)
+        data = self.raw(tag, count * FIELD_SIZES.get(entry.kind, 1))
         code = 'B' if entry.kind == 7 else FIELD_CODES[entry.kind]
         if entry.kind in _RATIONALS:
-            values = struct.unpack(f'{self.layout.byteorder}{entry.length * 2}{code[0]}', data)
+            values = struct.unpack(f'{self.layout.byteorder}{count * 2}{code[0]}', data)
             pairs = zip(values[::2], values[1::2], strict=True)
             return tuple(above / below if below else float('nan') for above, below in pairs)
-        return struct.unpack(f'{self.layout.byteorder}{entry.length}{code}', data)
+        return struct.unpack(f'{self.layout.byteorder}{count}{code}', data)
 
-    def integers(self, tag: Tag, default: tuple[int, ...] = ()) -> tuple[int, ...]:
-        """Return a field's values as integers; real numbers are refused unless they are whole."""
-        values = self.numbers(tag, default)
+    def integers(self, tag: Tag, default: tuple[int, ...] = (), *, most: int = 1) -> tuple[int, ...]:
+        """Return the first values of a field as integers; real numbers are refused unless they are whole."""
+        values = self.numbers(tag, default, most=most)
         if not all(float(value).is_integer() for value in values):
             raise self.corrupt(f'{tag_name(tag)}: expected whole numbers, found {values[:8]}')
         return tuple(map(int, values))

@@ -33,7 +33,11 @@ class TiffFile:
         CorruptSlideError
             If one of them is the parent itself, or is broken.
         """
-        offsets = parent.integers(Tag.SubIFDs) if parent.count(Tag.SubIFDs) <= MOST_DIRECTORIES else ()
+        if (count := parent.count(Tag.SubIFDs)) > MOST_DIRECTORIES:
+            raise parent.corrupt(
+                f'{tag_name(Tag.SubIFDs)}: expected at most {MOST_DIRECTORIES}, found {count}'
+            )
+        offsets = parent.integers(Tag.SubIFDs, most=MOST_DIRECTORIES)
         seen = {parent.offset}
         found = []
         for i, offset in enumerate(offsets):

@@ -39,8 +39,10 @@ class StoredImage:
         A sample.
     stored_dtype
         What samples are decoded to.  1 bit is bool; 2 to 7 bits are uint8.
-    compression, predictor, photometric, orientation, subfile_type
-        As numbered by TIFF.
+    is_complex_integer
+        SampleFormat 5: pairs of integers.
+    compression, predictor, photometric, ink_set
+        As numbered by TIFF; ink set 1 is CMYK.
     chroma_steps
         Columns and rows that share one Cb and Cr, where the codec does not see to that itself.
     """
@@ -59,8 +61,7 @@ class StoredImage:
     compression: int
     predictor: int
     photometric: int
-    orientation: int
-    subfile_type: int
+    ink_set: int
     chroma_steps: tuple[int, int]
 
     @property
@@ -75,11 +76,6 @@ class StoredImage:
         return grid.rows * grid.columns * (self.samples if self.is_separate else 1)
 
     @property
-    def colours(self) -> int:
-        """Samples a pixel that are not extra."""
-        return self.samples - self.extra_samples
-
-    @property
     def is_palette(self) -> bool:
         """Whether samples are indices into a ColorMap."""
         return self.photometric == Photometric.PALETTE
@@ -91,8 +87,14 @@ class StoredImage:
 
     @property
     def is_cmyk(self) -> bool:
-        """Whether the colours are four inks."""
-        return self.photometric == Photometric.SEPARATED and self.samples >= 4
+        """Whether the colours are cyan, magenta, yellow and black, of a type that can be turned into RGB."""
+        is_fitting = self.stored_dtype.kind == 'u' and self.stored_dtype.itemsize <= 4
+        return (
+            self.photometric == Photometric.SEPARATED
+            and self.samples >= 4
+            and self.ink_set == 1
+            and is_fitting
+        )
 
 
 def read_image(directory: Directory) -> StoredImage:
@@ -129,8 +131,7 @@ def read_image(directory: Directory) -> StoredImage:
         compression=directory.integer(Tag.Compression, 1),
         predictor=directory.integer(Tag.Predictor, 1),
         photometric=photometric,
-        orientation=directory.integer(Tag.Orientation, 1),
-        subfile_type=subfile_type(directory),
+        ink_set=directory.integer(Tag.InkSet, 1),
         chroma_steps=_chroma_steps(directory, photometric, samples),
     )
     _check_compression(directory, image)
@@ -206,7 +207,7 @@ def _per_sample(directory: Directory, tag: Tag, samples: int, default: int) -> t
     """Return a field that has a value for each sample; one value stands for all, as libtiff has it."""
     if directory.count(tag) > max(samples, 65_535):
         raise directory.corrupt(f'{tag.name}: expected {samples} values, found {directory.count(tag)}')
-    return directory.integers(tag, (default,))[:samples]
+    return directory.integers(tag, (default,), most=samples)
 
 
 def _photometric(directory: Directory, samples: int) -> int:
@@ -237,7 +238,7 @@ def _chroma_steps(directory: Directory, photometric: int, samples: int) -> tuple
     is_general = directory.integer(Tag.Compression, 1) in GENERAL_COMPRESSIONS
     if photometric != Photometric.YCBCR or samples != 3 or not is_general:
         return 1, 1
-    steps = directory.integers(Tag.YCbCrSubSampling, (1, 1))
+    steps = directory.integers(Tag.YCbCrSubSampling, (1, 1), most=2)
     if len(steps) != 2 or not set(steps) <= {1, 2, 4}:
         raise directory.corrupt(f'YCbCrSubSampling: expected two of 1, 2 and 4, found {steps}')
     is_plain = directory.integer(Tag.PlanarConfiguration, 1) == 1 and directory.integer(Tag.Predictor, 1) == 1

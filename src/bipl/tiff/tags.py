@@ -45,14 +45,9 @@ class Tag(IntEnum):
     TileOffsets = 324
     TileByteCounts = 325
     SubIFDs = 330
-    ExtraSamples = 338
+    InkSet = 332
     SampleFormat = 339
     JPEGTables = 347
-    JPEGInterchangeFormat = 513
-    JPEGInterchangeFormatLength = 514
-    JPEGQTables = 519
-    JPEGDCTables = 520
-    JPEGACTables = 521
     YCbCrCoefficients = 529
     YCbCrSubSampling = 530
     ReferenceBlackWhite = 532
@@ -70,7 +65,6 @@ class SubfileType(IntFlag):
     REDUCED = 1
     PAGE = 2
     MASK = 4
-    MACRO = 8
 
 
 class Photometric(IntEnum):
@@ -86,10 +80,7 @@ class Photometric(IntEnum):
     CIELAB = 8
     ICCLAB = 9
     ITULAB = 10
-    CFA = 32803
-    LOGL = 32844
     LOGLUV = 32845
-    LINEAR_RAW = 34892
 
 
 COMPRESSION_NAMES = {

@@ -27,6 +27,8 @@ _SURELY_DECODED_PIXELS = 2**24
 _MOST_EXPANSION = 20_000
 # Uncompressed strips are read in pieces of this size.
 _CUT_BYTES = 2**18
+_LEAST_CUT_ROWS = 16
+_MOST_UNCUT_BYTES = 2**24
 # JPEG decodes at 1/2, 1/4 and 1/8.
 _MOST_REDUCTIONS = 3
 _ANY_SIDE = 1 << _MOST_REDUCTIONS
@@ -104,6 +106,8 @@ class TiffTiles:
         if whole.rows > 1:
             near = range(min(rows, image.tile_height), 0, -1)
             rows = next(count for count in near if not image.tile_height % count)
+            if rows < _LEAST_CUT_ROWS and self._decoded_bytes <= _MOST_UNCUT_BYTES:
+                return whole
         pixel_bits = self._plane_samples * image.bits
         is_wide = rows == 1 and self._row_bytes > 4 * _CUT_BYTES and pixel_bits % 8 == 0
         return RegularGrid(
@@ -117,7 +121,9 @@ class TiffTiles:
     def holds(self, value: float) -> bool:
         """Whether samples can have a value."""
         if self.dtype.kind in 'fc':
-            return True
+            return not isfinite(value) or abs(value) <= np.finfo(self.dtype).max
+        if not isfinite(value):
+            return False
         if self.dtype.kind == 'b':
             return value in {0, 1}
         limits = np.iinfo(self.dtype)
@@ -323,7 +329,7 @@ class TiffTiles:
         """How segments are stored, read from the directory when the first one is decoded."""
         directory, image = self.directory, self.image
         is_jpeg = image.compression in IS_JPEG
-        lerc = directory.integers(Tag.LercParameters) if image.compression == 34887 else ()
+        lerc = directory.integers(Tag.LercParameters, most=2) if image.compression == 34887 else ()
         one_plane = self._planes == 1
         return SegmentFormat(
             samples=self._plane_samples,
@@ -366,15 +372,15 @@ class TiffTiles:
         if image.is_palette:
             return colour.palette_to_rgb(stored, self._palette)
         if image.is_cmyk:
-            return colour.cmyk_to_rgb(stored)
+            return colour.cmyk_to_rgb(stored, image.bits)
         if self._is_stored_ycbcr:
-            return colour.ycbcr_to_rgb(stored, *self._ycbcr)
+            return colour.ycbcr_to_rgb(stored, *self._ycbcr, image.bits)
         return colour.upright_grey(stored, image.bits)
 
     @cached_property
     def _palette(self) -> Array:
         """The ColorMap as (n, 3): uint8, or uint16 for indices of more than 8 bits."""
-        values = self.directory.integers(Tag.ColorMap)
+        values = self.directory.integers(Tag.ColorMap, most=3 << 16)
         colours = np.array(values[: len(values) // 3 * 3], np.uint16).reshape(3, -1).T
         if self.image.bits > 8:
             return colours
@@ -384,8 +390,8 @@ class TiffTiles:
     @cached_property
     def _ycbcr(self) -> tuple[tuple[float, float, float], tuple[float, ...] | None]:
         """Coefficients and reference of the directory; what is no sound number counts as absent."""
-        luma = self.directory.numbers(Tag.YCbCrCoefficients)
-        reference = self.directory.numbers(Tag.ReferenceBlackWhite)
+        luma = self.directory.numbers(Tag.YCbCrCoefficients, most=3)
+        reference = self.directory.numbers(Tag.ReferenceBlackWhite, most=6)
         is_sound = len(luma) == 3 and all(0 < value < 1 for value in luma)
         coefficients = (luma[0], luma[1], luma[2]) if is_sound else (0.299, 0.587, 0.114)
         return coefficients, reference if len(reference) == 6 and all(map(isfinite, reference)) else None

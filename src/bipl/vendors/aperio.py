@@ -35,7 +35,7 @@ def describe(tiff: TiffFile) -> SlideInfo | None:
         If one of its levels is broken.
     """
     first = tiff.directories[0]
-    if not first.is_tiled or Tag.ImageDescription not in first:
+    if not first.is_tiled or not first.holds_text(Tag.ImageDescription):
         return None
     description = first.text(Tag.ImageDescription) or ''
     if not description.startswith('Aperio'):
@@ -110,7 +110,8 @@ def _name(directory: Directory) -> str | None:
     """
     if directory.index == 1:
         return 'thumbnail'
-    lines = (directory.text(Tag.ImageDescription) or '').splitlines()
+    has_text = directory.holds_text(Tag.ImageDescription)
+    lines = (directory.text(Tag.ImageDescription) or '').splitlines() if has_text else []
     word = lines[1].split(' ')[0].strip().lower() if len(lines) > 1 else ''
     if word and not word[0].isdigit():
         return word
@@ -141,7 +142,7 @@ def _properties(
 
 def _shares_profile(thumbnail: Directory | None, keys: Mapping[str, str]) -> bool:
     """Whether the thumbnail names the profile of level 0: OpenSlide gives it that one then, else none."""
-    if thumbnail is None or 'ICC Profile' not in keys:
+    if thumbnail is None or 'ICC Profile' not in keys or not thumbnail.holds_text(Tag.ImageDescription):
         return False
     own = parse_description(thumbnail.text(Tag.ImageDescription) or '')
     return own.get('ICC Profile') == keys['ICC Profile']

@@ -34,22 +34,30 @@ def text_properties(directory: Directory) -> dict[str, str]:
         if (text := _text(directory, tag)) is not None:
             properties[f'tiff.{tag.name}'] = text
     for tag in _NUMBERS:
-        values = directory.numbers(tag)
-        if values and isfinite(values[0]):
-            properties[f'tiff.{tag.name}'] = format_number(values[0])
-    unit = directory.integer(Tag.ResolutionUnit, 2)
-    properties['tiff.ResolutionUnit'] = _UNIT_NAMES.get(unit, 'unknown')
+        if (value := _number(directory, tag)) is not None:
+            properties[f'tiff.{tag.name}'] = format_number(value)
+    properties['tiff.ResolutionUnit'] = _UNIT_NAMES.get(_unit(directory), 'unknown')
     if 'tiff.ImageDescription' in properties:
         properties['openslide.comment'] = properties['tiff.ImageDescription']
-    orientation = directory.integer(Tag.Orientation, 1)
-    if orientation != 1:
-        properties['tiff.Orientation'] = str(orientation)
+    orientation = _number(directory, Tag.Orientation)
+    if orientation not in {None, 1}:
+        properties['tiff.Orientation'] = f'{orientation:g}'
     return properties
 
 
 def _text(directory: Directory, tag: Tag) -> str | None:
-    entry = directory.entries.get(tag)
-    return directory.text(tag) if entry is not None and entry.kind in {1, 2, 6, 7} else None
+    return directory.text(tag) if directory.holds_text(tag) else None
+
+
+def _number(directory: Directory, tag: Tag) -> float | None:
+    """Return the first number of a field; one of a strange type counts as absent, for it is not needed."""
+    values = directory.numbers(tag) if directory.holds_numbers(tag) else ()
+    return float(values[0]) if values and isfinite(values[0]) else None
+
+
+def _unit(directory: Directory) -> int:
+    unit = _number(directory, Tag.ResolutionUnit)
+    return 2 if unit is None else int(unit)
 
 
 def level_properties(levels: Sequence[TiffTiles]) -> dict[str, str]:
@@ -82,11 +90,11 @@ def mpp_from_resolution(directory: Directory) -> tuple[float, float] | None:
 
     None if the unit is none (1), or an axis is absent, 0 or not a number.
     """
-    unit = _UNIT_MICROMETRES.get(directory.integer(Tag.ResolutionUnit, 2))
-    per_unit = [directory.numbers(tag)[:1] for tag in (Tag.YResolution, Tag.XResolution)]
-    if unit is None or not all(value and isfinite(value[0]) and value[0] > 0 for value in per_unit):
+    unit = _UNIT_MICROMETRES.get(_unit(directory))
+    per_y, per_x = _number(directory, Tag.YResolution), _number(directory, Tag.XResolution)
+    if unit is None or per_y is None or per_x is None or per_y <= 0 or per_x <= 0:
         return None
-    return unit / per_unit[0][0], unit / per_unit[1][0]
+    return unit / per_y, unit / per_x
 
 
 def mpp_properties(mpp_yx: tuple[float, float] | None) -> dict[str, str]:

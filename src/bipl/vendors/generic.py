@@ -7,6 +7,7 @@ OpenSlide's notes on generic TIFF.
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from math import nan
 
 from bipl.errors import BiplError
 from bipl.geometry import has_same_aspect
@@ -108,8 +109,8 @@ def _extras(tiff: TiffFile, levels: Sequence[TiffTiles]) -> dict[str, Directory]
 def _background(tiles: TiffTiles) -> tuple[float, ...]:
     """Return GDAL's no-data value if the file has one that its samples can hold, else the default."""
     directory = tiles.directory
-    entry = directory.entries.get(Tag.GDALNoData)
-    value = parse_number(directory.text(Tag.GDALNoData)) if entry is not None and entry.kind == 2 else None
+    text = directory.text(Tag.GDALNoData) if directory.holds_text(Tag.GDALNoData) else None
+    value = nan if (text or '').strip().lower() == 'nan' else parse_number(text)
     if value is not None and not tiles.image.is_palette and tiles.holds(value):
         return (value,) * tiles.channels
     return default_background(tiles.dtype, tiles.channels, is_rgb=tiles.is_rgb)

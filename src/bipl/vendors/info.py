@@ -32,6 +32,13 @@ class LazyProperties(Mapping[str, str]):
         self._costly = dict(costly or {})
         self._made: dict[str, str] | None = None
 
+    def prepare(self) -> None:
+        """Make those that are cheap, while the file is open."""
+        self._values()
+
+    def __reduce__(self) -> tuple[type[dict[str, str]], tuple[dict[str, str]]]:
+        return dict, (dict(self),)
+
     def _values(self) -> dict[str, str]:
         if self._made is None:
             self._made = dict(self._make())

@@ -1,0 +1,121 @@
+"""The tile cache: flights that end whatever happens, and memory that is lent and comes back."""
+
+import gc
+import threading
+from random import Random
+
+import numpy as np
+import pytest
+
+from bipl import cache
+from bipl.cache import TileCache
+
+SHAPE = (10, 12, 3)
+
+
+def tile(value: int = 0) -> np.ndarray:
+    return np.full(SHAPE, value, np.uint8)
+
+
+def ended(thread: threading.Thread) -> bool:
+    thread.start()
+    thread.join(5)
+    return not thread.is_alive()
+
+
+class Interrupted(BaseException):
+    """Stands for a KeyboardInterrupt."""
+
+
+@pytest.mark.parametrize('error', [ValueError, MemoryError, Interrupted])
+def test_an_error_of_the_maker_leaves_no_flight_behind(error: type[BaseException]) -> None:
+    tiles = TileCache(10**6)
+
+    def fail() -> np.ndarray:
+        raise error
+
+    with pytest.raises(error):
+        tiles.get('key', fail)
+    assert ended(threading.Thread(target=tiles.get, args=('key', tile)))
+
+
+def test_an_error_after_the_maker_leaves_no_flight_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiles = TileCache(10**6)
+
+    def fail(_tile: np.ndarray) -> np.ndarray:
+        raise MemoryError
+
+    monkeypatch.setattr(cache, '_owned', fail)
+    with pytest.raises(MemoryError):
+        tiles.get('key', lambda: tile()[:5])
+    monkeypatch.undo()
+    assert ended(threading.Thread(target=tiles.get, args=('key', tile)))
+
+
+def test_what_is_no_array_leaves_no_flight_behind() -> None:
+    tiles = TileCache(10**6)
+    with pytest.raises(AttributeError):
+        tiles.get('key', lambda: [1, 2])
+    assert ended(threading.Thread(target=tiles.get, args=('key', tile)))
+
+
+def test_memory_of_an_evicted_tile_serves_the_next() -> None:
+    tiles = TileCache(2 * tile().nbytes)
+    places = set()
+    for number in range(20):
+        made = tiles.get(number, lambda: tiles.empty(SHAPE, np.uint8))
+        places.add(made.ctypes.data)
+        del made
+    assert len(places) < 10
+
+
+def test_memory_that_somebody_looks_at_is_not_lent_again() -> None:
+    tiles = TileCache(10**6)
+    kept = []
+    for number in range(50):
+        made = tiles.empty(SHAPE, np.uint8)
+        made[...] = number
+        kept.append(made[2:5, ::2].transpose(1, 0, 2)[1:])  # the tile goes, a view of a view of it stays
+        del made
+        gc.collect()
+    assert all((view == number).all() for number, view in enumerate(kept))
+
+
+def test_waiting_memory_is_bounded() -> None:
+    tiles = TileCache(10**9)
+    lent = [tiles.empty((1000, 1000, 3), np.uint8) for _ in range(20)]
+    lent.clear()
+    assert sum(map(len, tiles._free)) <= 2**23
+
+
+def test_arrays_of_others_stay_theirs() -> None:
+    tiles = TileCache(10**6)
+    mine = tile()
+    tiles.get('key', lambda: mine)
+    mine[0] = 1
+
+
+def test_readers_never_see_the_next_tile_in_their_memory() -> None:
+    tiles = TileCache(3 * tile().nbytes)
+    wrong = []
+
+    def make(number: int) -> np.ndarray:
+        made = tiles.empty(SHAPE, np.uint8)
+        made[...] = number
+        return made
+
+    def read(seed: int) -> None:
+        chance = Random(seed)
+        for _ in range(3000):
+            number = chance.randrange(30)
+            pixels = tiles.get(number, make, number)
+            part = pixels[3:7]
+            if not (part == number).all():
+                wrong.append(number)
+
+    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
