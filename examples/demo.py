@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from bipl import Slide
 from bipl.errors import BiplError
+from bipl.ops.display import to_display, to_png
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -28,7 +28,6 @@ OUTPUT = Path('demo-output')
 CROP_SIDE = 1024
 THUMBNAIL_SIDE = 1024
 PICTURED_EXTRAS = ('label', 'macro')
-DARKEST, BRIGHTEST = 1.0, 99.5  # percentiles that display shows as black and as white
 
 
 class Place(NamedTuple):
@@ -83,7 +82,8 @@ def show(source: str) -> None:
     with Slide.open(source) as slide:
         print_table([('slide', source), *facts(source, slide)])
         print_levels(slide)
-        print_extras(slide)
+        extras = read_extras(slide)
+        print_extras(extras)
         thumbnail = slide.thumbnail(max_size=THUMBNAIL_SIDE)
         place = busiest_place(slide, thumbnail)
         crop, read = timed_crop(slide, place)
@@ -97,7 +97,8 @@ def show(source: str) -> None:
             ]
         )
         print()
-        for path in write_pictures(source, slide, thumbnail, crop):
+        pictures = {'thumbnail': thumbnail, 'crop': crop, **pictured(extras)}
+        for path in write_pictures(source, pictures):
             print(f'wrote {path}')
 
 
@@ -179,12 +180,36 @@ def print_levels(slide: Slide) -> None:
     print_table(rows, header=('level', 'downsample', 'height x width', 'um/px', 'tile'))
 
 
-def print_extras(slide: Slide) -> None:
-    """Print a line for each picture beside the slide's own."""
-    rows = [(name, size_px(image.shape)) for name, image in slide.extras.items()]
-    if rows:
-        print()
-        print_table(rows, header=('extra', 'height x width'))
+def read_extras(slide: Slide) -> dict[str, NDArray[Any] | BiplError]:
+    """Read each picture beside the slide's own, or find out why it cannot be read."""
+    extras: dict[str, NDArray[Any] | BiplError] = {}
+    for name in slide.extras:
+        try:
+            extras[name] = slide.extra(name)
+        except BiplError as error:
+            extras[name] = error
+    return extras
+
+
+def print_extras(extras: Mapping[str, NDArray[Any] | BiplError]) -> None:
+    """Print a line for each picture beside the slide's own, unreadable ones last."""
+    if not extras:
+        return
+    print()
+    rows = [(name, size_px(extra.shape)) for name, extra in extras.items() if isinstance(extra, np.ndarray)]
+    print_table(rows, header=('extra', 'height x width'))
+    for name, extra in extras.items():
+        if isinstance(extra, BiplError):
+            print(f'{name}: unreadable: {one_line(extra)}')
+
+
+def pictured(extras: Mapping[str, NDArray[Any] | BiplError]) -> dict[str, NDArray[Any]]:
+    """Take the extras that are written to files."""
+    return {
+        name: extra
+        for name, extra in extras.items()
+        if name in PICTURED_EXTRAS and isinstance(extra, np.ndarray)
+    }
 
 
 def size_px(shape: Sequence[int]) -> str:
@@ -205,7 +230,7 @@ def busiest_place(slide: Slide, thumbnail: NDArray[Any]) -> Place:
 
 def interest(thumbnail: NDArray[Any]) -> NDArray[np.float32]:
     """Say how much there is to see at each pixel: saturation (of three channels) and local contrast."""
-    shown = for_display(thumbnail, display_range(thumbnail)).astype(np.float32) / 255
+    shown = to_display(thumbnail).astype(np.float32) / 255
     saturation = shown.max(-1) - shown.min(-1)
     grey = shown.mean(-1)
     mean = cv2.blur(grey, (9, 9))
@@ -232,44 +257,13 @@ def seconds(value: float) -> str:
     return f'{value:.2f} s' if value >= 1 else f'{value * 1000:.1f} ms'
 
 
-def write_pictures(source: str, slide: Slide, thumbnail: NDArray[Any], crop: NDArray[Any]) -> Iterator[Path]:
-    """Write thumbnail, crop, label and macro as PNG, and name each."""
+def write_pictures(source: str, pictures: Mapping[str, NDArray[Any]]) -> Iterator[Path]:
+    """Write pictures by name as PNG, and give the path of each."""
     OUTPUT.mkdir(exist_ok=True)
-    shown = display_range(thumbnail)
-    pictures = {'thumbnail': for_display(thumbnail, shown), 'crop': for_display(crop, shown)}
-    for name in PICTURED_EXTRAS:
-        if name in slide.extras:
-            extra = slide.extras[name].numpy()
-            pictures[name] = for_display(extra, display_range(extra))
     for name, picture in pictures.items():
         path = OUTPUT / f'{Path(source).stem}-{name}.png'
-        Image.fromarray(picture).save(path)
+        path.write_bytes(to_png(picture))
         yield path
-
-
-def displayed(image: NDArray[Any]) -> NDArray[Any]:
-    """Take the channels a screen can show, (h, w, 3): the first three, or the first one as grey."""
-    return image[..., :3] if image.shape[2] >= 3 else image[..., [0, 0, 0]]
-
-
-def display_range(image: NDArray[Any]) -> NDArray[np.float64] | None:
-    """Give the values to show as black and as white, (2, 3); None where 8-bit colour is shown as it is."""
-    if image.dtype == np.uint8 and image.shape[2] in {3, 4}:
-        return None
-    values = displayed(image).reshape(-1, 3).astype(np.float64)
-    finite = values[np.isfinite(values).all(1)]
-    return np.percentile(finite if len(finite) else np.zeros((1, 3)), (DARKEST, BRIGHTEST), axis=0)
-
-
-def for_display(image: NDArray[Any], shown: NDArray[np.float64] | None) -> NDArray[np.uint8]:
-    """Turn any image into (h, w, 3) uint8 RGB."""
-    values = displayed(image)
-    if shown is None:
-        return np.ascontiguousarray(values)
-    low, high = shown
-    scaled = (values - low) / np.maximum(high - low, np.finfo(np.float64).tiny)
-    picture: NDArray[np.uint8] = np.nan_to_num(np.clip(scaled, 0, 1) * 255).round().astype(np.uint8)
-    return picture
 
 
 if __name__ == '__main__':

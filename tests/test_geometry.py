@@ -1,5 +1,7 @@
 """Boxes, grids, keys and downsamples."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -88,9 +90,17 @@ def test_a_stop_before_its_start_is_empty() -> None:
     ('key', 'error', 'words'),
     [
         (np.s_[-10:], IndexError, 'write 90: to count from the end, or -10:100 for coordinates'),
-        (np.s_[:, :-10], IndexError, r'write :190 to count from the end, or 0:-10'),
+        (np.s_[-150:], IndexError, 'write 0: to count from the end, or -150:100 for coordinates'),
+        (np.s_[:, :-10], IndexError, 'write :190 to count from the end$'),
+        (np.s_[:-100], IndexError, r'negative stop \(-100\) beside an open start is empty, .* coordinates$'),
+        (np.s_[:-150], IndexError, r'negative stop \(-150\) beside an open start is empty, .* coordinates$'),
         (np.s_[::2], ValueError, r'use pool\(2\)'),
-        (np.s_[5], TypeError, 'write 5:6 for one row'),
+        (np.s_[5], TypeError, 'write 5:6 for one row or column'),
+        (np.s_[-1], TypeError, 'found -1; write 99:100 for one row or column'),
+        (np.s_[:, -200], TypeError, 'found -200; write 0:1 for one row or column'),
+        (np.s_[:, -201], TypeError, 'expected a slice, found -201$'),
+        (np.s_[100], TypeError, 'expected a slice, found 100$'),
+        (np.s_[np.int64(-3)], TypeError, 'write 97:98 for one row or column'),
         (np.s_[1.5:3], TypeError, 'expected an integer, found 1.5'),
         (np.s_[:, :, :, :], IndexError, 'found 4'),
         (np.s_[..., ...], IndexError, 'found 2'),
@@ -101,6 +111,17 @@ def test_a_stop_before_its_start_is_empty() -> None:
 def test_what_would_mislead_is_refused_with_what_to_write(key: object, error: type, words: str) -> None:
     with pytest.raises(error, match=words):
         parse_key(key, SHAPE)
+
+
+@given(st.integers(1, 40), st.integers(-90, 90), st.sampled_from(['index', 'start', 'stop']))
+def test_what_is_advised_yields_pixels(size: int, bound: int, kind: str) -> None:
+    key = {'index': bound, 'start': slice(bound, None), 'stop': slice(None, bound)}[kind]
+    try:
+        parse_key(key, (size, size, 1))
+    except (IndexError, TypeError) as error:
+        for start, stop in re.findall(r'(?<= )(-?\d*):(-?\d*)(?= |$)', str(error)):
+            advised = slice(int(start) if start else None, int(stop) if stop else None)
+            assert parse_key(advised, (size, size, 1))[0].shape[0] > 0
 
 
 def test_boxes_take_numpys_integers_and_refuse_the_rest() -> None:

@@ -9,6 +9,8 @@ import io
 import pickle
 import tempfile
 from collections.abc import Callable, Iterator
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import pytest
 
 import bipl
 from bipl import ClosedSlideError, Slide
+from bipl.slide.opening import Opening
 from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.svs import build_svs
 from tests.builders.tiff import Directory, build_tiff
@@ -210,6 +213,11 @@ def test_fill_of_another_form_is_refused(data, fill):
         ((0.25, 0.5), (0.25, 0.5)),
         ([0.5, 0.5], 0.5),
         (np.array([0.25, 0.5]), (0.25, 0.5)),
+        (np.array(0.25), 0.25),
+        (Decimal('0.25'), 0.25),
+        (Fraction(1, 4), 0.25),
+        ((Decimal('0.25'), np.float16(0.5)), (0.25, 0.5)),
+        (np.array([Decimal('0.25'), 1], object), (0.25, 1.0)),
     ],
     ids=str,
 )
@@ -217,13 +225,45 @@ def test_mpp_replaces_what_the_file_says(data, given, found):
     assert Slide.open(data, mpp=given).mpp == found
 
 
-@pytest.mark.parametrize('mpp', [0, -0.5, float('nan'), float('inf'), (0.5, 0), (0.5, float('nan'))], ids=str)
+@pytest.mark.parametrize(
+    'mpp',
+    [0, -0.5, float('nan'), float('inf'), (0.5, 0), (0.5, float('nan')), 10**400, (1, -(10**400))],
+    ids=str,
+)
 def test_mpp_that_is_no_length_is_refused(data, mpp):
     with pytest.raises(ValueError, match='mpp: expected micrometres per pixel above 0'):
         Slide.open(data, mpp=mpp)
 
 
-@pytest.mark.parametrize('mpp', ['fine', (0.5,), (1, 2, 3), ('a', 'b'), object()], ids=str)
+NO_LENGTHS: dict[str, Any] = {
+    'text': 'fine',
+    'digits': '12',
+    'bytes': b'12',
+    'bytearray': bytearray(b'12'),
+    'memoryview': memoryview(b'12'),
+    'set': {1, 2},
+    'frozenset': frozenset({1, 2}),
+    'dict': {1: 2, 2: 3},
+    'bool': True,
+    'numpy bool': np.True_,
+    'array of bool': np.array(True),
+    'bools': (True, True),
+    'texts': ('1', '2'),
+    'array of texts': np.array(['1', '2']),
+    'array of text': np.array('1'),
+    'one': (0.5,),
+    'array of one': np.array([0.5]),
+    'three': (1, 2, 3),
+    'nested': ((1, 2), (1, 2)),
+    'matrix': np.ones((2, 2)),
+    'columns': np.ones((2, 1)),
+    'complex': 1j,
+    'nothing': (),
+    'object': object(),
+}
+
+
+@pytest.mark.parametrize('mpp', NO_LENGTHS.values(), ids=NO_LENGTHS.keys())
 def test_mpp_of_another_form_is_refused(data, mpp):
     with pytest.raises(TypeError, match=r'mpp: expected a number or \(y, x\)'):
         Slide.open(data, mpp=mpp)
@@ -356,6 +396,41 @@ def test_a_pickle_knows_its_place_when_the_folder_changes(path, monkeypatch, tmp
     pickled = pickle.dumps(Slide.open(path.name))
     monkeypatch.chdir(tmp_path_factory.mktemp('elsewhere'))
     assert pickle.loads(pickled).shape == (200, 300, 3)
+
+
+@pytest.mark.parametrize('kind', [str, Path, lambda name: Placed(Path(name))], ids=['text', 'path', 'own'])
+@copies
+@images
+def test_a_slide_knows_its_place_when_the_folder_changes(path, image, copied, kind, monkeypatch):
+    monkeypatch.chdir(path.parent)
+    opened = image(Slide.open(kind(path.name)))
+    monkeypatch.chdir('/')
+    np.testing.assert_array_equal(copied(opened)[:], opened[:])
+
+
+def test_a_relative_path_through_a_link_is_not_shortened(path, monkeypatch):
+    (path.parent / 'far' / 'folder').mkdir(parents=True)
+    (path.parent / 'link').symlink_to('far/folder')
+    path.rename(path.parent / 'far' / path.name)
+    monkeypatch.chdir(path.parent)
+    slide = Slide.open(f'link/../{path.name}')
+    assert pickle.loads(pickle.dumps(slide)).shape == slide.shape
+
+
+@pytest.mark.parametrize('make', [str, Path, Placed], ids=['text', 'path', 'own'])
+def test_a_slide_knows_what_it_was_opened_from(path, make):
+    source = make(path)
+    assert Slide.open(source).source is source
+
+
+@pytest.mark.parametrize('name', ['https://example.org/a.svs', 'missing.svs'])
+def test_what_is_no_file_is_left_to_the_drivers_as_it_was_given(name):
+    assert Opening(name, None, None, None, 'auto', bipl.settings.current()).source == name
+
+
+def test_a_path_of_nothing_is_not_the_folder():
+    with pytest.raises(FileNotFoundError):
+        Slide.open('')
 
 
 def test_a_pickle_of_a_file_that_is_gone_says_so(path):

@@ -1,6 +1,8 @@
 """Settings: variables, their reading, and the override for a while."""
 
+import re
 import threading
+from dataclasses import fields
 
 import pytest
 
@@ -31,7 +33,11 @@ def test_variables_are_read_when_they_change(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ('name', 'text', 'words'),
     [
-        ('BIPL_TILE_CACHE', 'much', "BIPL_TILE_CACHE: expected a whole number, found 'much'"),
+        (
+            'BIPL_TILE_CACHE',
+            'much',
+            "BIPL_TILE_CACHE: expected a whole number, also of KiB, MiB or GiB, found 'much'",
+        ),
         ('BIPL_THREADS', '-1', "BIPL_THREADS: expected a whole number, found '-1'"),
         ('BIPL_THREADS', '2MiB', 'BIPL_THREADS: expected a whole number'),
         ('BIPL_CORRUPT_TILES', 'white', "corrupt_tiles: expected 'raise' or 'background', found 'white'"),
@@ -43,6 +49,58 @@ def test_bad_values_name_the_variable(
     monkeypatch.setenv(name, text)
     with pytest.raises(ValueError, match=words):
         Slide.open(DATA)
+
+
+@pytest.mark.parametrize('name', ['tile_cache', 'drivers', 'subpix'])
+def test_assigning_is_refused_with_what_to_write(name: str) -> None:
+    before = getattr(bipl.env, name)
+    with pytest.raises(
+        AttributeError, match=rf'setting {name}: .*`with bipl\.env\({name}=5\):`.*BIPL_{name.upper()}'
+    ):
+        setattr(bipl.env, name, 5)
+    assert getattr(bipl.env, name) == before
+
+
+def test_assigning_an_unknown_setting_names_those_there_are() -> None:
+    with pytest.raises(AttributeError, match=r"no setting 'speed'; there are drivers"):
+        bipl.env.speed = 5
+
+
+@pytest.mark.parametrize(
+    ('given', 'expected'),
+    [
+        ('tiff', ('tiff',)),
+        ('tiff, other', ('tiff', 'other')),
+        ('', ()),
+        (['tiff'], ('tiff',)),
+        ({'tiff'}, ('tiff',)),
+        ((), ()),
+    ],
+    ids=str,
+)
+def test_drivers_are_names_however_they_are_given(given: object, expected: tuple[str, ...]) -> None:
+    with bipl.env(drivers=given):
+        assert bipl.env.drivers == expected
+        hash(settings.current())
+
+
+@pytest.mark.parametrize('given', [5, None, ('tiff', 5), b'tiff', {'tiff': 1}], ids=str)
+def test_drivers_that_are_no_names_are_refused(given: object) -> None:
+    with (
+        pytest.raises(ValueError, match='setting drivers: expected names of drivers'),
+        bipl.env(drivers=given),
+    ):
+        pass
+
+
+def test_one_driver_by_name_opens() -> None:
+    with bipl.env(drivers='tiff'):
+        assert Slide.open(DATA).driver == 'tiff'
+
+
+def test_the_module_says_every_setting_its_variable_and_default() -> None:
+    said = dict(re.findall(r'^`BIPL_(\w+)` +(\S+) ', settings.__doc__ or '', re.MULTILINE))
+    assert [name.lower() for name in said] == [field.name for field in fields(settings.Settings)]
 
 
 def test_override_ends_with_its_block() -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import re
+import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ import pytest
 from PIL import Image
 
 from bipl import Slide
+from bipl.ops.display import html_card, to_display
 from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.svs import build_svs
 from tests.builders.tiff import Directory, build_tiff
@@ -108,6 +113,21 @@ def test_a_hostile_file_name_is_escaped(tmp_path):
     assert '"quoted' not in html
 
 
+@pytest.mark.parametrize('name', ['\udcff.tif', 'a\ud800b.tif'], ids=ascii)
+def test_a_card_can_be_encoded_whatever_it_says(name):
+    html = html_card(name, {name: name}, noise_image(3, 4))
+    assert html.encode('utf-8').count(b'.tif') == 4
+
+
+def test_a_file_name_that_is_no_text_is_shown(tmp_path):
+    path = os.path.join(os.fsencode(tmp_path), b'caf\xe9.tif')  # noqa: PTH118 - Path takes no bytes
+    try:
+        Path(os.fsdecode(path)).write_bytes(plain(noise_image(20, 30)))
+    except OSError:
+        pytest.skip('this file system takes text only')
+    assert b'caf?.tif' in Slide.open(os.fsdecode(path))._repr_html_().encode('utf-8')
+
+
 def test_a_hostile_description_is_escaped():
     data = build_svs(smooth_image(64, 64), downsamples=(1,), tile=64, app_mag='<script>alert(1)</script>')
     assert '<script' not in Slide.open(data)._repr_html_()
@@ -126,3 +146,46 @@ def test_a_closed_slide_is_still_described(tmp_path):
     with Slide.open(path) as closed:
         pass
     assert 'closed' in closed._repr_html_()
+
+
+DEMO = Path(__file__).parent.parent / 'examples' / 'demo.py'
+
+
+def demonstrated(folder: Path, data: bytes) -> str:
+    """Run the demonstration on a slide, and return what it says."""
+    (folder / 'a.svs').write_bytes(data)
+    command = [sys.executable, '-W', 'error', str(DEMO), 'a.svs']
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, '')
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    'image', [noise_image(70, 80, 3), noise_image(70, 80, 1, 'u2'), noise_image(70, 80, 4)]
+)
+def test_the_demonstration_writes_what_a_screen_shows(tmp_path, image):
+    demonstrated(tmp_path, plain(image))
+    for name in ('thumbnail', 'crop'):
+        found = np.asarray(Image.open(tmp_path / 'demo-output' / f'a-{name}.png'))
+        np.testing.assert_array_equal(found.reshape(70, 80, -1), to_display(image))
+
+
+def svs_with_label_of(compression: int) -> bytes:
+    """Return a slide whose label claims to be compressed in another way than it is."""
+    data = build_svs(smooth_image(200, 300), downsamples=(1, 4), tile=64)
+    lzw = struct.pack('<HHIHH', 259, 3, 1, 5, 0)
+    assert data.count(lzw) == 1
+    return data.replace(lzw, struct.pack('<HHIHH', 259, 3, 1, compression, 0))
+
+
+@pytest.mark.parametrize(
+    'compression', [pytest.param(60_000, id='unknown'), pytest.param(8, id='not what it is')]
+)
+def test_the_demonstration_goes_on_past_an_unreadable_extra(tmp_path, compression):
+    said = demonstrated(tmp_path, svs_with_label_of(compression))
+    assert len(re.findall(r'^label: unreadable: .+$', said, re.MULTILINE)) == 1
+    assert {path.name for path in (tmp_path / 'demo-output').iterdir()} == {
+        'a-thumbnail.png',
+        'a-crop.png',
+        'a-macro.png',
+    }

@@ -162,19 +162,37 @@ def _bound(value: object, axis: str) -> int:
         ) from None
 
 
-def _one_row(key: object) -> str:
-    """Say how to write a slice of one row or column, if that is what was meant."""
+def _one_row(key: object, size: int) -> str:
+    """Say how to write a slice of one row or column, if that is what was meant and there is such a one."""
     try:
         index = as_integer(key)  # type: ignore[arg-type]
     except TypeError:
         return ''
+    if not -size <= index < size:
+        return ''
+    index %= size
     return f'; write {index}:{index + 1} for one row or column'
+
+
+def _negative_beside_open(bound: int, size: int, axis: str, *, is_start: bool) -> IndexError:
+    """Say what to write instead of `-n:` or `:-n`, as far as that has pixels."""
+    from_end = size + bound
+    if is_start:
+        return IndexError(
+            f'{axis} slice: a negative bound ({bound}) beside an open one means two things; write '
+            f'{max(from_end, 0)}: to count from the end, or {bound}:{size} for coordinates outside the image'
+        )
+    advice = f'; write :{from_end} to count from the end' if from_end > 0 else ''
+    return IndexError(
+        f'{axis} slice: a negative stop ({bound}) beside an open start is empty, as bounds are '
+        f'coordinates{advice}'
+    )
 
 
 def _span(key: object, size: int, axis: str) -> Span:
     """Return the half-open span that a slice names on an axis of `size` pixels."""
     if not isinstance(key, slice):
-        raise TypeError(f'{axis} index: expected a slice, found {key!r}{_one_row(key)}')
+        raise TypeError(f'{axis} index: expected a slice, found {key!r}{_one_row(key, size)}')
     if key.step is not None and (step := _bound(key.step, axis)) != 1:
         advice = f', use pool({step}) for a smaller image' if step > 1 else ', or turn them round'
         raise ValueError(
@@ -182,17 +200,12 @@ def _span(key: object, size: int, axis: str) -> Span:
         )
     if key.start is None and key.stop is None:
         return 0, size
-    given = key.stop if key.start is None else key.start
-    if (key.start is None or key.stop is None) and _bound(given, axis) < 0:
-        negative = _bound(given, axis)
-        count_from_end = f'{size + negative}:' if key.stop is None else f':{size + negative}'
-        coordinate = f'{negative}:{size}' if key.stop is None else f'0:{negative}'
-        raise IndexError(
-            f'{axis} slice: a negative bound ({negative}) beside an open one means two things; write '
-            f'{count_from_end} to count from the end, or {coordinate} for coordinates outside the image'
-        )
     start = 0 if key.start is None else _bound(key.start, axis)
     stop = size if key.stop is None else _bound(key.stop, axis)
+    if key.stop is None and start < 0:
+        raise _negative_beside_open(start, size, axis, is_start=True)
+    if key.start is None and stop < 0:
+        raise _negative_beside_open(stop, size, axis, is_start=False)
     return start, max(stop, start)
 
 

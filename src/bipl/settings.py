@@ -20,10 +20,12 @@ was opened under, also when it is pickled to another process.
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
+from typing import NoReturn
 
 _CHOICES = {
     'corrupt_tiles': ('raise', 'background'),
@@ -51,7 +53,8 @@ class Settings:
     Attributes
     ----------
     drivers
-        Names of the drivers that may be used, in no order; empty for all.
+        Names of the drivers that may be used, in no order; empty for all.  One text of them, separated
+        by commas, does too.
     cache
         Number of slides kept open after their last user dropped them.
     tile_cache
@@ -76,6 +79,7 @@ class Settings:
     subpix: bool = True
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, 'drivers', _names(self.drivers))
         for name in ('cache', 'tile_cache', 'threads'):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 0:
@@ -86,6 +90,15 @@ class Settings:
                 raise ValueError(f'setting {name}: expected {expected}, found {value!r}')
 
 
+def _names(drivers: object) -> tuple[str, ...]:
+    """Return names of drivers, given as a text of them or one by one."""
+    if isinstance(drivers, str):
+        return tuple(part.strip() for part in drivers.split(',') if part.strip())
+    if not isinstance(drivers, Sequence | AbstractSet) or not all(isinstance(name, str) for name in drivers):
+        raise ValueError(f"setting drivers: expected names of drivers such as ('tiff',), found {drivers!r}")
+    return tuple(drivers)
+
+
 def _variable(name: str) -> str:
     return f'BIPL_{name.upper()}'
 
@@ -93,14 +106,15 @@ def _variable(name: str) -> str:
 def _parse(name: str, text: str) -> object:
     """Turn the text of one variable into the value of its setting."""
     if name == 'drivers':
-        return tuple(part.strip() for part in text.split(',') if part.strip())
+        return _names(text)
     if name == 'subpix':
         return _SWITCHES.get(text.strip().lower(), text)
     if name in _CHOICES:
         return text.strip().lower()
     match = _BYTES.fullmatch(text)
     if match is None or (match[2] and name != 'tile_cache'):
-        raise ValueError(f'{_variable(name)}: expected a whole number, found {text!r}')
+        units = ', also of KiB, MiB or GiB' if name == 'tile_cache' else ''
+        raise ValueError(f'{_variable(name)}: expected a whole number{units}, found {text!r}')
     return int(match[1]) * _UNITS[match[2].lower()]
 
 
@@ -142,6 +156,14 @@ class Environment:
         if name not in _NAMES:
             raise AttributeError(f'no setting {name!r}; there are {", ".join(_NAMES)}')
         return getattr(current(), name)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        if name not in _NAMES:
+            raise AttributeError(f'no setting {name!r}; there are {", ".join(_NAMES)}')
+        raise AttributeError(
+            f'setting {name}: expected an override for a while, found an assignment; write '
+            f'`with bipl.env({name}={value!r}):`, or set {_variable(name)} in the environment'
+        )
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *_NAMES]

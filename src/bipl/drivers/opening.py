@@ -1,6 +1,5 @@
 """Opening: ask the drivers in turn until one reads the file."""
 
-import errno
 import os
 from collections.abc import Hashable
 from functools import partial
@@ -10,6 +9,7 @@ from bipl.drivers.registry import candidates
 from bipl.drivers.shared import OpenFile, open_files
 from bipl.errors import BiplError, MissingDependencyError, UnsupportedSlideError
 from bipl.settings import Settings
+from bipl.storage.opening import position_kept
 from bipl.storage.source import Access, Sourceable, file_identity
 
 
@@ -35,14 +35,13 @@ def open_file(source: Sourceable, *, driver: str | None, access: Access, setting
         If a driver recognised it and found it broken.
     """
     path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
-    if path == '':  # which would be the current folder
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
     identity = None if path is None else _identity(path)
     reasons: list[tuple[str, BiplError]] = []
     for found in candidates(path, settings.drivers, driver):
         key: Hashable = None if identity is None else (identity, os.path.abspath(path or ''), found, access)  # noqa: PTH100
         try:
-            return open_files().acquire(key, partial(found, source, access, settings))
+            with position_kept(source):
+                return open_files().acquire(key, partial(found, source, access, settings))
         except (UnsupportedSlideError, MissingDependencyError) as error:
             reasons.append((found.name, error))
     raise _unsupported(source_name(source), reasons)

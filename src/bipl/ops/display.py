@@ -50,18 +50,23 @@ def to_png(array: Array) -> bytes:
     return file.getvalue()
 
 
+def _text(text: str) -> str:
+    """Return a text as HTML that any encoding takes: names of files may hold bytes that are no text."""
+    return escape(text.encode('utf-8', 'replace').decode('utf-8'))
+
+
 def html_card(title: str, rows: Mapping[str, str], picture: Array | None) -> str:
     """Return a picture beside a small table, as HTML for notebooks; all texts are escaped."""
     image = ''
     if picture is not None:
         data = base64.b64encode(to_png(picture)).decode('ascii')
-        image = f'<img alt="{escape(title)}" src="data:image/png;base64,{data}">'
+        image = f'<img alt="{_text(title)}" src="data:image/png;base64,{data}">'
     lines = ''.join(
-        f'<tr><th style="text-align:left">{escape(name)}</th>'
-        f'<td style="text-align:left">{escape(value)}</td></tr>'
+        f'<tr><th style="text-align:left">{_text(name)}</th>'
+        f'<td style="text-align:left">{_text(value)}</td></tr>'
         for name, value in rows.items()
     )
     return (
         '<div style="display:flex;gap:1em;align-items:flex-start">'
-        f'{image}<table><caption style="text-align:left">{escape(title)}</caption>{lines}</table></div>'
+        f'{image}<table><caption style="text-align:left">{_text(title)}</caption>{lines}</table></div>'
     )

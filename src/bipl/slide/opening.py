@@ -1,8 +1,10 @@
 """How a slide was opened: its options, checked, and what it takes to open it again elsewhere."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,10 +17,17 @@ from bipl.storage.source import Access, Sourceable
 Mpp: TypeAlias = float | tuple[float, float]
 Fill: TypeAlias = float | Sequence[float]
 
+# What could be iterated or converted, but was not meant as micrometres.
+_NO_PAIR = (str, bytes, bytearray, memoryview, AbstractSet, Mapping)
+_NO_NUMBER = (str, bytes, bytearray, bool, np.bool_)
+
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """How a slide was opened: what it takes to open it again elsewhere."""
+    """How a slide was opened: what it takes to open it again elsewhere.
+
+    A relative path is made absolute, since the current folder may be another one by then.
+    """
 
     source: Sourceable
     mpp: Mpp | None
@@ -27,10 +36,13 @@ class Opening:
     access: Access
     settings: Settings
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'source', _placed(self.source))
+
     def __getstate__(self) -> tuple[Any, ...]:
         source = self.source
         if isinstance(source, str | os.PathLike):
-            source = os.path.abspath(source)  # noqa: PTH100 - resolve() would follow links
+            source = os.fspath(source)
         elif isinstance(source, bytes | bytearray | memoryview):
             source = bytes(source)
         else:
@@ -45,15 +57,45 @@ class Opening:
             object.__setattr__(self, name, value)
 
 
+def _placed(source: Sourceable) -> Sourceable:
+    """Return a relative path as an absolute one; all else, such as names that drivers know, as it is."""
+    if not isinstance(source, str | os.PathLike) or not os.path.exists(source):  # noqa: PTH110 - Path('') does
+        return source
+    path = Path(source)
+    if path.is_absolute():
+        return source
+    absolute = path.absolute()  # neither following links nor taking `link/..` for nothing
+    return str(absolute) if isinstance(source, str) else absolute
+
+
 def checked_mpp(mpp: Mpp) -> tuple[float, float]:
-    """Return an override as `(y, x)`."""
+    """Return an override as `(y, x)`: of whatever `float` takes, one or a pair, but texts and bools."""
     try:
-        y, x = (float(mpp), float(mpp)) if isinstance(mpp, int | float | np.number) else map(float, mpp)
+        y, x = map(_number, _pair(mpp))
     except (TypeError, ValueError):
         raise TypeError(f'mpp: expected a number or (y, x), found {mpp!r}') from None
+    except OverflowError:
+        y = x = np.inf
     if not (0 < y < np.inf and 0 < x < np.inf):
         raise ValueError(f'mpp: expected micrometres per pixel above 0, found {mpp!r}')
     return y, x
+
+
+def _pair(value: object) -> Iterable[object]:
+    if isinstance(value, _NO_PAIR):
+        raise TypeError
+    try:
+        return iter(value)  # type: ignore[call-overload,no-any-return]
+    except TypeError:  # so do arrays of no dimension
+        return value, value
+
+
+def _number(value: object) -> float:
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, (*_NO_NUMBER, np.ndarray)):
+        raise TypeError
+    return float(value)  # type: ignore[arg-type]
 
 
 def checked_fill(fill: Fill, source: TileSource) -> tuple[float, ...]:

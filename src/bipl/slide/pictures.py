@@ -46,6 +46,9 @@ class Extras(Mapping[str, ImageLevel]):
         is_rgb = getattr(source, 'is_rgb', source.channels == 3)
         return default_background(source.dtype, source.channels, is_rgb=is_rgb)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._info.extras
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._info.extras)
 

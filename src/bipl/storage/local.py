@@ -10,7 +10,7 @@ from stat import S_ISDIR, S_ISREG
 from threading import Lock
 from typing import BinaryIO
 
-from bipl.errors import ClosedSlideError, CorruptSlideError, UnsupportedSlideError
+from bipl.errors import BiplError, ClosedSlideError, CorruptSlideError, UnsupportedSlideError
 from bipl.storage.source import Access, Buffer, file_identity, refuse_empty
 
 # A page of a mapped file that the server does not deliver kills the process with SIGBUS.
@@ -19,6 +19,10 @@ _NETWORK_FILE_SYSTEMS = frozenset(
 )
 _MOST_RESIDENT_BYTES = 2**24
 _serial = count()
+
+
+def _closed(name: str) -> ClosedSlideError:
+    return ClosedSlideError(f'{name}: expected an open slide, found it closed; open it again')
 
 
 class _OpenFile:
@@ -37,7 +41,7 @@ class _OpenFile:
     def _check_open(self) -> int:
         descriptor = self._descriptor
         if descriptor < 0:
-            raise ClosedSlideError(f'{self.name}: expected an open slide, found it closed; open it again')
+            raise _closed(self.name)
         return descriptor
 
     def _size_now(self) -> int:
@@ -70,18 +74,17 @@ class MappedFile(_OpenFile):
 
     def __init__(self, name: str, path: Path | None, descriptor: int) -> None:
         super().__init__(name, path, descriptor)
-        self._map = mmap.mmap(descriptor, self.size, access=mmap.ACCESS_READ)
-        self._view = memoryview(self._map)
+        self._map: mmap.mmap | None = mmap.mmap(descriptor, self.size, access=mmap.ACCESS_READ)
+        self._view: memoryview | None = memoryview(self._map)
         self._used_bytes = 0
 
     def read(self, offset: int, size: int) -> Buffer:
         """Return a view of the map."""
         now = self._size_now()
-        try:
-            view = self._view[offset : offset + size]
-        except ValueError:  # another thread has closed it
-            self._check_open()
-            raise
+        whole = self._view
+        if whole is None:  # another thread has closed it since
+            raise _closed(self.name)
+        view = whole[offset : offset + size]
         # Again: if another thread closed it meanwhile, that size may be of the next file with this number.
         self._check_open()
         if now < self.size:
@@ -94,21 +97,15 @@ class MappedFile(_OpenFile):
     def _give_pages_back(self) -> None:
         """Unload the pages of the map; views of it load theirs again when they are touched."""
         self._used_bytes = 0
-        if hasattr(mmap, 'MADV_DONTNEED'):
-            try:
-                self._map.madvise(mmap.MADV_DONTNEED)
-            except ValueError:  # another thread has closed it
-                self._check_open()
-                raise
+        whole = self._map
+        if whole is not None and hasattr(mmap, 'MADV_DONTNEED'):
+            whole.madvise(mmap.MADV_DONTNEED)
 
     def close(self) -> None:
         """Unmap the file, at once or when the last buffer handed out is gone."""
         super().close()
-        try:
-            self._view.release()
-            self._map.close()
-        except BufferError:  # a read in another thread still looks at it
-            pass
+        # Never map.close(): a read in another thread may be about to look at it, and buffers forbid it.
+        self._view = self._map = None
 
 
 class PreadFile(_OpenFile):
@@ -139,8 +136,8 @@ class PreadFile(_OpenFile):
 class SeekedFile:
     """A file object that has no descriptor, such as a member of an archive: seek and read, in turn.
 
-    Thread-safe by a lock.  Another process's use of the same object moves its position, so it does
-    not survive fork; it does not pickle.
+    Thread-safe by a lock.  A fork shares the object's position with its parent, and its lock may be held
+    by a thread that the fork does not have: reads there are refused.  It does not pickle.
     """
 
     path: Path | None = None
@@ -148,19 +145,42 @@ class SeekedFile:
     def __init__(self, file: BinaryIO) -> None:
         self._file: BinaryIO | None = file
         self._lock = Lock()
+        self._process = os.getpid()
         self.name = f'<file object {getattr(file, "name", type(file).__name__)}>'
-        self.size = file.seek(0, os.SEEK_END)
+        position = file.tell()
+        file.seek(0, os.SEEK_END)  # whose result is None for some
+        self.size = file.tell()
+        file.seek(position)
         self.identity: Hashable = ('object', next(_serial))
         refuse_empty(self.name, self.size)
 
     def read(self, offset: int, size: int) -> Buffer:
         """Return the bytes, read anew."""
+        if os.getpid() != self._process:
+            raise BiplError(
+                f'{self.name}: expected a read in the process that opened it, found one in a fork of it, '
+                'which shares its position; open the slide by its path in each process'
+            )
+        wanted = max(min(size, self.size - offset), 0)
         with self._lock:
-            if self._file is None:
-                raise ClosedSlideError(f'{self.name}: expected an open slide, found it closed; open it again')
-            self._file.seek(offset)
-            data = self._file.read(max(min(size, self.size - offset), 0))
-        return bytes(data)
+            file = self._file
+            if file is None:
+                raise _closed(self.name)
+            file.seek(offset)
+            return self._read(file, wanted, offset)
+
+    def _read(self, file: BinaryIO, wanted: int, offset: int) -> bytes:
+        pieces, found = [], 0
+        while found < wanted:  # raw streams may give less at once
+            piece = file.read(wanted - found)
+            if not piece:
+                raise CorruptSlideError(
+                    f'{self.name}: expected {wanted} bytes at {offset}, found {found}; '
+                    'the file object was cut meanwhile or has no more to give'
+                )
+            pieces.append(piece)
+            found += len(piece)
+        return b''.join(pieces)
 
     def close(self) -> None:
         """Forget the object; it is its owner's to close."""
@@ -171,26 +191,23 @@ def open_file(path: Path, access: Access) -> MappedFile | PreadFile:
     """Open a local file; see `bipl.storage.source.open_source`."""
     if access not in {'auto', 'mmap', 'pread'}:
         raise ValueError(f"access: expected 'auto', 'mmap' or 'pread', found {access!r}")
-    path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, 'O_BINARY', 0) | getattr(os, 'O_CLOEXEC', 0))
-    except IsADirectoryError:
-        raise _not_a_file(path, 'a directory') from None
-    return _wrap(str(path), path, descriptor, access)
+    path = path.absolute()  # neither following links nor taking `link/..` for nothing
+    _refuse_other_than_file(str(path), path.stat())  # before it is opened: that waits for a pipe's other end
+    return _wrap(str(path), path, os.open(path, os.O_RDONLY | os.O_CLOEXEC), access)
 
 
-def _not_a_file(name: Path | str, what: str) -> UnsupportedSlideError:
-    return UnsupportedSlideError(f'{name}: expected a slide file, found {what}')
+def _refuse_other_than_file(name: str, status: os.stat_result) -> None:
+    if not S_ISREG(status.st_mode):
+        is_folder = S_ISDIR(status.st_mode)
+        found = 'a directory' if is_folder else 'a device, pipe or socket, which cannot be read at random'
+        raise UnsupportedSlideError(f'{name}: expected a slide file, found {found}')
 
 
 def _wrap(name: str, path: Path | None, descriptor: int, access: Access) -> MappedFile | PreadFile:
     """Make a source of an open descriptor, which is closed if that fails."""
     try:
         status = os.fstat(descriptor)
-        if S_ISDIR(status.st_mode):
-            raise _not_a_file(name, 'a directory')
-        if not S_ISREG(status.st_mode):
-            raise _not_a_file(name, 'a device, pipe or socket, which cannot be read at random')
+        _refuse_other_than_file(name, status)
         refuse_empty(name, status.st_size)
         if access == 'mmap' or (access == 'auto' and not _on_network(status.st_dev)):
             return MappedFile(name, path, descriptor)

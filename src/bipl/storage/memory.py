@@ -19,11 +19,17 @@ class MemorySource:
     path: Path | None = None
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
-        self._data: memoryview | None = memoryview(data).cast('B')
-        self.size = self._data.nbytes
+        view = memoryview(data)
+        self.size = view.nbytes
         self.name = f'<{self.size} bytes in memory>'
         self.identity: Hashable = ('memory', next(_serial))
         refuse_empty(self.name, self.size)
+        if not view.c_contiguous:
+            raise ValueError(
+                f'{self.name}: expected a contiguous memoryview, found one of strides {view.strides}; '
+                'open bytes(view), a copy, instead'
+            )
+        self._data: memoryview | None = view.cast('B')
 
     def read(self, offset: int, size: int) -> Buffer:
         """Return a view of the bytes."""
