@@ -44,7 +44,7 @@ IMAGE_CODECS = {
     'jpeg2000': ('u1', 'i1', 'u2', 'i2'),
     'aperio_33003': ('u1',),
     'aperio_33005': ('u1',),
-    'jpegxl': ('u1', 'u2', 'f4'),
+    'jpegxl': ('u1', 'u2'),  # imagecodecs 2026.10.10 does not encode f4
     'jpegxr': ('u1', 'u2'),
     'png': ('u1', 'u2'),
     'lerc': (*INTEGERS[:-1], 'f4', 'f8'),

@@ -39,7 +39,7 @@ HOLDS = {
     'webp': ('u1',),
     'jpeg2000': ('u1', 'i1', 'u2', 'i2'),
     'aperio_33005': ('u1', 'u2'),
-    'jpegxl': ('u1', 'u2', 'f2', 'f4'),
+    'jpegxl': ('u1', 'u2', 'f2'),  # imagecodecs 2026.10.10 does not encode f4
     'jpegxr': ('u1', 'u2', 'f2'),
     'png': ('u1', 'u2'),
     'lerc': (*INTEGERS[:-2], 'f4', 'f8'),

@@ -83,6 +83,6 @@ def _padding(directory: Directory, shape: tuple[int, int, int]) -> Array:
     elif directory.is_packed:
         low, high = 0, 2**bits - 1
     else:
-        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+        low, high = dtype.type(np.iinfo(dtype).min), dtype.type(np.iinfo(dtype).max)
     odd = np.indices(shape[:2]).sum(axis=0) % 2
     return np.broadcast_to(np.where(odd, high, low)[..., None], shape).astype(dtype)
