@@ -170,7 +170,8 @@ def test_opening_and_reading_load_numpy_and_the_decoders_only(path):
 
 
 @pytest.mark.parametrize('action', ['import', 'open and read', 'open, read and close'])
-def test_no_thread_is_started_without_need(action, path):
+def test_no_thread_is_started_if_one_is_to_do(action, path, monkeypatch):
+    monkeypatch.setenv('BIPL_THREADS', '1')
     script = f'import sys, threading\n{ACTIONS[action]}\nprint(threading.active_count())'
     assert run(script, path).split() == ['1']
 

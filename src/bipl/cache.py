@@ -77,6 +77,15 @@ class TileCache:
         self._flights: dict[Hashable, Lock] = {}
         self._size_bytes = sum(tile.nbytes for tile in self._tiles.values())
 
+    def peek(self, key: Hashable) -> Tile | None:
+        """Return the tile of a key if it is there; that it is not counts as nothing."""
+        with self._lock:
+            tile = self._tiles.get(key)
+            if tile is not None:
+                self._tiles.move_to_end(key)
+                self._hits += 1
+        return tile
+
     def get(self, key: Hashable, make: Callable[..., Tile | None], *arguments: object) -> Tile | None:
         """Return the tile of a key, made by this thread or another if it is not there.
 

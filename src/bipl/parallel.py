@@ -1,13 +1,13 @@
-"""The one executor of the process, and an ordered map with bounded look-ahead on it.
+"""The one executor of the process: work shared out, and an ordered map with bounded look-ahead.
 
-What runs on the executor never waits for the executor: a map inside a map runs in place.  After a
-fork the child makes an executor of its own.
+What runs on the executor never waits for the executor: what it would share out it does in place.  After
+a fork the child makes an executor of its own.
 """
 
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -19,6 +19,29 @@ R = TypeVar('R')
 _MOST_THREADS = 64
 _executors: list[ThreadPoolExecutor] = []
 _here = threading.local()
+
+
+class _Crew:
+    """How many threads are at work here, callers and helpers, so that no more help than there are cores."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.at_work = 0
+
+    def enter(self, wanted: int, most: int) -> int:
+        """Count the caller in, and return how many others may help it, up to what it wants."""
+        with self.lock:
+            helpers = max(0, min(wanted, most - self.at_work - 1))
+            self.at_work += 1 + helpers
+        return helpers
+
+    def leave(self, count: int) -> None:
+        """Count out."""
+        with self.lock:
+            self.at_work -= count
+
+
+_crews: list[_Crew] = [_Crew()]
 
 
 def _executor() -> ThreadPoolExecutor:
@@ -37,6 +60,7 @@ _forgets_at_fork: list[bool] = []
 
 def _forget() -> None:
     _executors.clear()
+    _crews[0] = _Crew()
     _here.is_worker = False
 
 
@@ -89,3 +113,44 @@ def _mapped_ahead(function: Callable[[T], R], items: Iterable[T], workers: int) 
     finally:
         for future in pending:
             future.cancel()
+
+
+def share_out(function: Callable[[T], None], items: Collection[T], *, most_workers: int) -> None:
+    """Call a function for each item, in no order; other threads help while there are cores to spare.
+
+    The caller works through the items itself and never waits for a thread that has not begun, so it ends
+    even where all threads of the executor are busy.
+
+    Raises
+    ------
+    Exception
+        The first error of the function; items that nobody has begun are left out then.
+    """
+    is_alone = most_workers <= 1 or len(items) < 2 or getattr(_here, 'is_worker', False)
+    crew = _crews[0]
+    helpers = crew.enter(0 if is_alone else min(most_workers, len(items)) - 1, most_workers)
+    rest = deque(items)
+    helping = [_executor().submit(_work_off, function, rest) for _ in range(helpers)]
+    try:
+        _work_off(function, rest)
+    finally:
+        begun = [future for future in helping if not future.cancel()]
+        for future in begun:
+            future.exception()  # waits
+        crew.leave(1 + helpers)
+    for future in begun:
+        future.result()
+
+
+def _work_off(function: Callable[[T], None], rest: deque[T]) -> None:
+    """Take items until none is left; after an error nobody takes more."""
+    while rest:
+        try:
+            item = rest.popleft()
+        except IndexError:  # another thread was faster
+            return
+        try:
+            function(item)
+        except BaseException:
+            rest.clear()
+            raise

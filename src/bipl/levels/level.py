@@ -9,15 +9,18 @@ import numpy as np
 
 from bipl.cache import TileCache, process_cache
 from bipl.errors import BiplError, ClosedSlideError, CorruptTileError
-from bipl.geometry import Box
+from bipl.geometry import Box, Placement
 from bipl.levels.image import Array, Image, Recipe
 from bipl.levels.pooled import AveragedTiles, ReducedTiles
 from bipl.levels.shrink import shrink
 from bipl.levels.source import ReducibleSource, TileSource
+from bipl.parallel import default_workers, share_out
 from bipl.settings import Settings
 
 # More address space than any machine of today has: refuse before numpy says 'negative dimensions'.
 _MOST_BYTES = 2**47
+# Less than this is decoded before another thread has begun.
+_LEAST_SHARED_BYTES = 2**18
 
 
 class Lease:
@@ -100,6 +103,8 @@ class ImageLevel(Image):
         self._key = source.key
         self._grid = source.grid
         self._shape = (*source.grid.shape, source.channels)
+        self._tile_bytes = prod(source.grid.tile_shape) * source.channels * source.dtype.itemsize
+        self._is_costly = getattr(source, 'is_costly', True)
         self._dtype = source.dtype
         self._lease = lease
         self._finer = finer
@@ -161,19 +166,30 @@ class ImageLevel(Image):
         out = np.empty(shape, self._dtype)
         if y0 < 0 or x0 < 0 or y1 > height or x1 > width:
             out[...] = self._fill
-        get, key, decode = self._cache.get, self._key, self._decoded
-        for tile, top, bottom, left, right in self._grid.touching(box):
-            pixels = get((key, tile), decode, tile)
-            if pixels is None and self._finer is not None:
-                pixels = get((key, tile, *self._rendered_for), self._rendered, tile)
-            a, b = max(y0, top), min(y1, bottom)
-            c, d = max(x0, left), min(x1, right)
-            target = out[a - y0 : b - y0, c - x0 : d - x0]
+        missing = []
+        for place in self._grid.touching(box):
+            pixels = self._cache.peek((self._key, place.tile))
             if pixels is None:
-                target[...] = self._fill
+                missing.append(place)
             else:
-                target[...] = pixels[a - top : b - top, c - left : d - left]
+                _paste(out, box, place, pixels)
+        if missing:
+            self._read_missing(out, box, missing)
         return out
+
+    def _read_missing(self, out: Array, box: Box, missing: list[Placement]) -> None:
+        """Decode tiles that are not cached, in more than one thread where that is worth its while."""
+
+        def read(place: Placement) -> None:
+            pixels = self._cache.get((self._key, place.tile), self._decoded, place.tile)
+            if pixels is None and self._finer is not None:
+                key = self._key, place.tile, *self._rendered_for
+                pixels = self._cache.get(key, self._rendered, place.tile)
+            _paste(out, box, place, self._fill if pixels is None else pixels)
+
+        is_worth_it = self._is_costly and len(missing) * self._tile_bytes >= _LEAST_SHARED_BYTES
+        workers = self.settings.threads or default_workers() if is_worth_it else 1
+        share_out(read, missing, most_workers=workers)
 
     def _decoded(self, tile: int) -> Array | None:
         """Decode a tile; None for an absent one, and for a broken one if that is set."""
@@ -253,6 +269,17 @@ class ImageLevel(Image):
     def __repr__(self) -> str:
         height, width, channels = self._shape
         return f'<ImageLevel {height} x {width} x {channels} {self._dtype}, downsample {self.downsample:g}>'
+
+
+def _paste(out: Array, box: Box, place: Placement, pixels: Any) -> None:
+    """Copy what a box has of a tile, an array or one value."""
+    _, top, bottom, left, right = place
+    a, b = max(box.y0, top), min(box.y1, bottom)
+    c, d = max(box.x0, left), min(box.x1, right)
+    is_tile = isinstance(pixels, np.ndarray) and pixels.ndim == 3
+    out[a - box.y0 : b - box.y0, c - box.x0 : d - box.x0] = (
+        pixels[a - top : b - top, c - left : d - left] if is_tile else pixels
+    )
 
 
 def _octave_of(level: ImageLevel) -> ImageLevel:

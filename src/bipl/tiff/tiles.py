@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from bipl.cache import process_cache
-from bipl.codecs import colour
-from bipl.codecs.registry import DECODERS, GENERAL_COMPRESSIONS, IS_JPEG, REDUCED_DECODERS
+from bipl.codecs.registry import DECODERS, IS_JPEG, REDUCED_DECODERS
 from bipl.codecs.segment import Array, Buffer, SegmentFormat, fit, reduced
 from bipl.errors import CorruptTileError, MissingDependencyError
 from bipl.geometry import RegularGrid
 from bipl.ops.area import area_edges, area_mean, to_dtype
+from bipl.tiff.colours import Colours
 from bipl.tiff.directory import Directory
 from bipl.tiff.image import StoredImage, read_image, table_tags
 from bipl.tiff.segments import SegmentTable
@@ -90,8 +90,7 @@ class TiffTiles:
         offsets, counts = table_tags(directory, is_tiled=self.image.is_tiled)
         self._offsets = SegmentTable(directory, offsets)
         self._counts = SegmentTable(directory, counts) if directory.count(counts) else None
-        if self.image.is_palette and not directory.count(Tag.ColorMap):
-            raise directory.corrupt('ColorMap: a required field of a palette image, found none')
+        self._colours = Colours(directory, self.image)
 
     def _cut_grid(self, whole: RegularGrid) -> RegularGrid:
         """Return the grid of tiles or strips; large uncompressed strips are cut, to read no more than asked.
@@ -165,6 +164,11 @@ class TiffTiles:
         return self._decoded(tile, 0)
 
     @property
+    def is_costly(self) -> bool:
+        """Whether decoding takes much longer than copying."""
+        return self.image.compression != 1
+
+    @property
     def reductions(self) -> int:
         """How often tiles can be halved while they are decoded: as often as their sides are even."""
         image = self.image
@@ -195,10 +199,10 @@ class TiffTiles:
             stored = self._decode_segment(tile, 0, times)
         else:
             stored = self._decode_planes(tile, times)
-        if stored is None or self._is_plain:
+        if stored is None or self._colours.are_stored:
             return stored
         try:
-            return self._upright(stored)
+            return self._colours.of(stored)
         except ValueError as error:
             raise self._corrupt(tile, *self.locate(self._segment(tile)[0]), error) from error
 
@@ -348,50 +352,3 @@ class TiffTiles:
             most_pixels=max(4 * image.tile_height * image.tile_width, _SURELY_DECODED_PIXELS),
             empty=process_cache().empty,
         )
-
-    @cached_property
-    def _is_plain(self) -> bool:
-        """Whether decoded samples are what is shown."""
-        image = self.image
-        return not (image.is_palette or image.is_cmyk or self._is_stored_ycbcr or image.is_inverted)
-
-    @cached_property
-    def _is_stored_ycbcr(self) -> bool:
-        """Whether samples come out of the decoder as YCbCr: image formats have made them RGB."""
-        image = self.image
-        return (
-            image.photometric == Photometric.YCBCR
-            and image.samples >= 3
-            and image.stored_dtype.kind == 'u'
-            and image.compression in GENERAL_COMPRESSIONS
-        )
-
-    def _upright(self, stored: Array) -> Array:
-        """Turn stored samples into grey the right way round, or RGB."""
-        image = self.image
-        if image.is_palette:
-            return colour.palette_to_rgb(stored, self._palette)
-        if image.is_cmyk:
-            return colour.cmyk_to_rgb(stored, image.bits)
-        if self._is_stored_ycbcr:
-            return colour.ycbcr_to_rgb(stored, *self._ycbcr, image.bits)
-        return colour.upright_grey(stored, image.bits)
-
-    @cached_property
-    def _palette(self) -> Array:
-        """The ColorMap as (n, 3): uint8, or uint16 for indices of more than 8 bits."""
-        values = self.directory.integers(Tag.ColorMap, most=3 << 16)
-        colours = np.array(values[: len(values) // 3 * 3], np.uint16).reshape(3, -1).T
-        if self.image.bits > 8:
-            return colours
-        # TIFF 6.0 wants 16 bits a colour; some writers store 8, as libtiff has found too.
-        return (colours >> 8 if colours.max(initial=0) > 255 else colours).astype(np.uint8)
-
-    @cached_property
-    def _ycbcr(self) -> tuple[tuple[float, float, float], tuple[float, ...] | None]:
-        """Coefficients and reference of the directory; what is no sound number counts as absent."""
-        luma = self.directory.numbers(Tag.YCbCrCoefficients, most=3)
-        reference = self.directory.numbers(Tag.ReferenceBlackWhite, most=6)
-        is_sound = len(luma) == 3 and all(0 < value < 1 for value in luma)
-        coefficients = (luma[0], luma[1], luma[2]) if is_sound else (0.299, 0.587, 0.114)
-        return coefficients, reference if len(reference) == 6 and all(map(isfinite, reference)) else None
