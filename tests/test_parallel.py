@@ -1,0 +1,93 @@
+"""Work that is shared out: all of it done, errors told, nobody waiting for a thread that has not begun."""
+
+import threading
+import time
+from concurrent.futures import wait
+
+import pytest
+
+from bipl import parallel
+from bipl.parallel import ordered_map, share_out
+
+
+@pytest.mark.parametrize('workers', [0, 1, 2, 4])
+@pytest.mark.parametrize('count', [0, 1, 2, 50])
+def test_every_item_is_done_once(count: int, workers: int) -> None:
+    done: list[int] = []
+    share_out(done.append, range(count), most_workers=workers)
+    assert sorted(done) == list(range(count))
+
+
+@pytest.mark.parametrize('bad', [0, 1, 30, 49])
+def test_an_error_reaches_the_caller_and_nobody_goes_on(bad: int) -> None:
+    done = []
+
+    def work(item: int) -> None:
+        if item == bad:
+            raise ValueError(f'item {item}')
+        time.sleep(0.001)
+        done.append(item)
+
+    with pytest.raises(ValueError, match=f'item {bad}'):
+        share_out(work, range(50), most_workers=4)
+    assert bad not in done
+    assert parallel._crews[0].at_work == 0
+
+
+def test_other_threads_help() -> None:
+    seen = set()
+
+    def work(_item: int) -> None:
+        seen.add(threading.get_ident())
+        time.sleep(0.02)
+
+    share_out(work, range(8), most_workers=3)
+    assert 1 < len(seen) <= 3
+
+
+def test_it_ends_though_all_threads_of_the_executor_are_busy() -> None:
+    leave = threading.Event()
+    busy = [parallel._executor().submit(leave.wait, 20) for _ in range(parallel._MOST_THREADS)]
+    done: list[int] = []
+    started = time.monotonic()
+    share_out(done.append, range(20), most_workers=4)
+    assert time.monotonic() - started < 10
+    assert sorted(done) == list(range(20))
+    leave.set()
+    wait(busy)
+
+
+def test_what_a_worker_shares_out_it_does_itself() -> None:
+    seen = []
+
+    def outer(_item: int) -> None:
+        mine = threading.get_ident()
+        share_out(lambda _: seen.append(threading.get_ident() == mine), range(5), most_workers=4)
+
+    list(ordered_map(outer, range(6), max_workers=3))
+    assert seen == [True] * 30
+
+
+def test_no_more_threads_are_at_work_than_asked() -> None:
+    at_work, most = [0], [0]
+    lock = threading.Lock()
+
+    def work(_item: int) -> None:
+        with lock:
+            at_work[0] += 1
+            most[0] = max(most[0], at_work[0])
+        time.sleep(0.002)
+        with lock:
+            at_work[0] -= 1
+
+    callers = [
+        threading.Thread(target=share_out, args=(work, range(30)), kwargs={'most_workers': 4})
+        for _ in range(4)
+    ]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    # Four callers work themselves; the first to come may have found help before the others came.
+    assert most[0] <= 4 + 3
+    assert parallel._crews[0].at_work == 0
