@@ -49,6 +49,7 @@ def measure(path: Path, downsample: int, level_downsample: int, side: int) -> tu
         os.utime(path)
         with Slide.open(path) as slide:
             level = next(found for found in slide.levels if found.downsample == level_downsample)
+            assert isinstance(level, ImageLevel)
             image = slide.pool(downsample)
             y, x = (chance.randrange(size - side) for size in image.shape[:2])
             start = time.perf_counter()
@@ -73,7 +74,9 @@ def thumbnail(path: str) -> None:
 def decoded_and_shrunk(path: str) -> None:
     """Print what `thumbnail` does, of decoding each tile in full and shrinking it at once."""
     with Slide.open(path) as slide:
-        source = slide.levels[0]._source  # noqa: SLF001 - its tiles, without the cache
+        level = slide.levels[0]
+        assert isinstance(level, ImageLevel)
+        source = level._source  # noqa: SLF001 - its tiles, without the cache
         across = (-(-s // t) for s, t in zip(source.grid.shape, source.grid.tile_shape, strict=True))
         start = time.perf_counter()
         for tile in range(prod(across)):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bipl import Slide
 from bipl.ops.area import area_edges, area_mean, to_dtype
-from bipl.ops.display import html_card, to_display
+from bipl.ops.display import html_card, to_display, to_png
 from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.tiff import Directory, build_tiff
 
@@ -83,6 +83,6 @@ def test_display_survives_samples_that_are_no_numbers() -> None:
 
 
 def test_html_escapes_texts() -> None:
-    card = html_card('<script>', {'<b>': '&'}, smooth_image(4, 4))
+    card = html_card('<script>', {'<b>': '&'}, to_png(smooth_image(4, 4)))
     assert '<script>' not in card
     assert '&lt;b&gt;' in card

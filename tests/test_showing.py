@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from bipl import Slide
-from bipl.ops.display import html_card, to_display
+from bipl.ops.display import html_card, to_display, to_png
 from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.svs import build_svs
 from tests.builders.tiff import Directory, build_tiff
@@ -115,7 +115,7 @@ def test_a_hostile_file_name_is_escaped(tmp_path):
 
 @pytest.mark.parametrize('name', ['\udcff.tif', 'a\ud800b.tif'], ids=ascii)
 def test_a_card_can_be_encoded_whatever_it_says(name):
-    html = html_card(name, {name: name}, noise_image(3, 4))
+    html = html_card(name, {name: name}, to_png(noise_image(3, 4)))
     assert html.encode('utf-8').count(b'.tif') == 4
 
 

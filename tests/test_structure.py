@@ -16,10 +16,10 @@ PUBLIC = (
     'MissingDependencyError', 'RemoteError', 'Slide', 'UnsupportedSlideError', 'env',
 )  # fmt: skip
 SLIDE = (
-    'at', 'background', 'best_level_for', 'bounds', 'close', 'default_workers', 'downsamples', 'driver',
-    'dtype', 'extra', 'extras', 'icc_profile', 'levels', 'mpp', 'mpp_yx', 'ndim', 'numpy', 'open', 'part',
-    'parts', 'pool', 'properties', 'read', 'resample', 'rows_decoded_at_once', 'shape', 'size', 'source',
-    'thumbnail', 'vendor',
+    'apply', 'at', 'background', 'best_level_for', 'bounds', 'close', 'default_workers', 'downsamples',
+    'driver', 'dtype', 'extra', 'extras', 'icc', 'icc_profile', 'levels', 'mpp', 'mpp_yx', 'ndim', 'numpy',
+    'open', 'part', 'parts', 'pool', 'properties', 'read', 'resample', 'rows_decoded_at_once', 'shape',
+    'size', 'source', 'thumbnail', 'vendor',
 )  # fmt: skip
 
 

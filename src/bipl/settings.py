@@ -12,6 +12,7 @@ Variable               Default    Meaning
 `BIPL_DOWN`            area       How levels are halved: `area` lets codecs decode at half the size,
                                   `box` decodes in full and averages, `gauss` in full and smooths
 `BIPL_SUBPIX`          on         `off` takes the nearest pixel instead of resampling: faster
+`BIPL_ICC`             off        `on` applies embedded colour profiles where `Slide.open` is not told
 ====================== ========== ==================================================================
 
 The variables are read when a slide is opened, and `Settings` never changes: a slide keeps what it
@@ -31,6 +32,7 @@ _CHOICES = {
     'corrupt_tiles': ('raise', 'background'),
     'down': ('area', 'box', 'gauss'),
     'subpix': (True, False),
+    'icc': (True, False),
 }
 _SWITCHES = {
     '1': True,
@@ -68,6 +70,8 @@ class Settings:
         averages two by two pixels, `gauss` in full and smooths.  None shifts the picture.
     subpix
         Whether scales between octaves are resampled; False takes the nearest pixel.
+    icc
+        Whether embedded colour profiles are applied where `Slide.open` is not told.
     """
 
     drivers: tuple[str, ...] = ()
@@ -77,6 +81,7 @@ class Settings:
     corrupt_tiles: str = 'raise'
     down: str = 'area'
     subpix: bool = True
+    icc: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'drivers', _names(self.drivers))
@@ -107,7 +112,7 @@ def _parse(name: str, text: str) -> object:
     """Turn the text of one variable into the value of its setting."""
     if name == 'drivers':
         return _names(text)
-    if name == 'subpix':
+    if name in {'subpix', 'icc'}:
         return _SWITCHES.get(text.strip().lower(), text)
     if name in _CHOICES:
         return text.strip().lower()

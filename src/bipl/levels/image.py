@@ -3,13 +3,16 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from bipl.geometry import Box, BoxLike, Key, Span, as_box, parse_key
 from bipl.parallel import ordered_map
+
+if TYPE_CHECKING:
+    from bipl.levels.mapped import MappedLevel
 
 Array: TypeAlias = npt.NDArray[Any]
 Part: TypeAlias = tuple[tuple[Span, Span], Array]
@@ -86,6 +89,20 @@ class Image(ABC):
     def numpy(self) -> Array:
         """Return the whole picture."""
         return self.read(Box(0, self.shape[0], 0, self.shape[1]))
+
+    def apply(self, function: Callable[[Array], Array], pad: int = 0) -> 'MappedLevel':
+        """Return the picture as a function changes it.
+
+        Parameters
+        ----------
+        function
+            Takes (h, w, c) and returns (h, w) or (h, w, c'), of any dtype.
+        pad
+            Pixels around each that it looks at; 0 if each pixel depends on itself alone.  See `MappedLevel`.
+        """
+        from bipl.levels.mapped import MappedLevel
+
+        return MappedLevel(self, function, pad)
 
     def __getitem__(self, key: Key) -> Array:
         box, channels = parse_key(key, self.shape)

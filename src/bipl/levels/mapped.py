@@ -68,6 +68,25 @@ class MappedLevel(Image):
         return self.base.rows_decoded_at_once
 
     @property
+    def tile_shape(self) -> tuple[int, int]:
+        """As the base has it."""
+        shape: tuple[int, int] = self.base.tile_shape  # type: ignore[attr-defined]
+        return shape
+
+    @property
+    def background(self) -> tuple[float, ...]:
+        """What the function makes of the base's background."""
+        return tuple(self._probe[self.pad, self.pad].tolist())
+
+    def octave(self) -> 'MappedLevel':
+        """Return the base's octave, changed by the function."""
+        return self.base.octave().apply(self.function, self.pad)  # type: ignore[attr-defined, no-any-return]
+
+    def rescale(self, scale: float) -> 'MappedLevel':
+        """Return the base at another scale, changed by the function."""
+        return self.base.rescale(scale).apply(self.function, self.pad)  # type: ignore[attr-defined, no-any-return]
+
+    @property
     def default_workers(self) -> int | None:
         """As the base has it."""
         return self.base.default_workers
@@ -116,10 +135,6 @@ class MappedLevel(Image):
                 f'{shape[0]} x {shape[1]} pixels back, found one of shape {found.shape}'
             )
         return found
-
-    def apply(self, function: Function, pad: int = 0) -> 'MappedLevel':
-        """Return the picture changed by one function more."""
-        return MappedLevel(self, function, pad)
 
     def __reduce__(self) -> Recipe:
         return MappedLevel, (self.base, self.function, self.pad)

@@ -40,13 +40,18 @@ def to_display(array: Array) -> npt.NDArray[np.uint8]:
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
 
 
-def to_png(array: Array) -> bytes:
-    """Return a picture of any samples, see `to_display`, as the bytes of a PNG file."""
+def to_png(array: Array, icc_profile: bytes | None = None) -> bytes:
+    """Return a picture of any samples, see `to_display`, as the bytes of a PNG file.
+
+    Samples of uint8 keep their colour profile; others are stretched, and fit none afterwards.
+    """
     from PIL import Image as PillowImage
 
     shown = to_display(array)
+    profile = icc_profile if array.dtype == np.uint8 else None
     file = io.BytesIO()
-    PillowImage.fromarray(shown if shown.shape[2] == 3 else shown[:, :, 0]).save(file, 'PNG')
+    picture = PillowImage.fromarray(shown if shown.shape[2] == 3 else shown[:, :, 0])
+    picture.save(file, 'PNG', icc_profile=profile)
     return file.getvalue()
 
 
@@ -55,11 +60,11 @@ def _text(text: str) -> str:
     return escape(text.encode('utf-8', 'replace').decode('utf-8'))
 
 
-def html_card(title: str, rows: Mapping[str, str], picture: Array | None) -> str:
+def html_card(title: str, rows: Mapping[str, str], png: bytes | None) -> str:
     """Return a picture beside a small table, as HTML for notebooks; all texts are escaped."""
     image = ''
-    if picture is not None:
-        data = base64.b64encode(to_png(picture)).decode('ascii')
+    if png is not None:
+        data = base64.b64encode(png).decode('ascii')
         image = f'<img alt="{_text(title)}" src="data:image/png;base64,{data}">'
     lines = ''.join(
         f'<tr><th style="text-align:left">{_text(name)}</th>'

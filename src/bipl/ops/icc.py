@@ -15,9 +15,10 @@ _COLOURS = {'GRAY': 1, 'RGB ': 3}
 class IccTransform:
     """A function over arrays: from the colours of a profile to sRGB.
 
-    It takes (h, w, 1 or 3) and alpha behind them, which stays as it is, of uint8 (through Pillow's
-    LittleCMS), uint16 or float32 (through imagecodecs').  The intent is the profile's own, perceptual
-    where it has none.  Pointwise, so pieces equal the whole.  Thread-safe; pickles as the profile.
+    It takes (h, w, 1 or 3) and alpha behind them, which stays as it is, of uint8, uint16 or float32.  RGB
+    of uint8 goes through Pillow's LittleCMS, which keeps a transform between calls, all else through that of
+    imagecodecs.  The intent is the profile's own, perceptual where it has none.  Pointwise, so pieces equal
+    the whole.  Thread-safe; pickles as the profile.
 
     Parameters
     ----------
@@ -28,7 +29,7 @@ class IccTransform:
     ------
     ValueError
         If they are no profile, or one that pixels of grey or RGB do not fit; when it is called, for arrays
-        that do not fit it.
+        that do not fit it, or if LittleCMS cannot use it.
     """
 
     def __init__(self, profile: bytes) -> None:
@@ -46,7 +47,12 @@ class IccTransform:
         self.check(pixels.shape[2], pixels.dtype)
         colours = _COLOURS[self._space]
         plain = np.ascontiguousarray(pixels[:, :, :colours])
-        found = self._eight_bits(plain) if pixels.dtype == np.uint8 else self._deeper(plain)
+        if colours == 1 and pixels.dtype != np.float32:
+            found = _grey_table(self.profile, pixels.dtype)[plain]
+        elif pixels.dtype == np.uint8:
+            found = self._eight_bits(plain)
+        else:
+            found = _deeper(self.profile, plain)
         return (
             found if pixels.shape[2] == colours else np.concatenate([found, pixels[:, :, colours:]], axis=2)
         )
@@ -65,18 +71,7 @@ class IccTransform:
     def _eight_bits(self, pixels: Array) -> Array:
         from PIL import Image
 
-        mode = 'RGB' if pixels.shape[2] == 3 else 'L'
-        picture = Image.fromarray(pixels if mode == 'RGB' else pixels[:, :, 0])
-        made = np.asarray(_pillow_transform(self.profile, mode).apply(picture))
-        return made if mode == 'RGB' else made[:, :, :1]  # of grey all three are equal
-
-    def _deeper(self, pixels: Array) -> Array:
-        import imagecodecs
-
-        space = 'rgb' if pixels.shape[2] == 3 else 'gray'
-        target = imagecodecs.cms_profile('srgb' if space == 'rgb' else 'gray')
-        found = imagecodecs.cms_transform(pixels, self.profile, target, colorspace=space, outcolorspace=space)
-        return np.asarray(found).reshape(*pixels.shape[:2], -1)
+        return np.asarray(_pillow_transform(self.profile).apply(Image.fromarray(pixels)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return IccTransform, (self.profile,)
@@ -95,14 +90,47 @@ def _space(profile: bytes) -> str:
     return space
 
 
+def _intent(profile: bytes) -> int:
+    """Return the rendering intent (ICC.1, section 7.2: bytes 64 to 67), perceptual if it is unknown."""
+    intent = int.from_bytes(profile[64:68], 'big')
+    return intent if intent <= 3 else 0
+
+
+def _deeper(profile: bytes, pixels: Array) -> Array:
+    import imagecodecs
+
+    colours = pixels.shape[2]
+    try:
+        found = imagecodecs.cms_transform(
+            pixels if colours == 3 else pixels[:, :, 0],
+            profile,
+            imagecodecs.cms_profile('srgb'),
+            colorspace='rgb' if colours == 3 else 'gray',
+            outcolorspace='rgb',
+            intent=_intent(profile),
+        )
+    except imagecodecs.CmsError as error:
+        raise ValueError(f'ICC profile: expected one that LittleCMS can use, found {error}') from error
+    return np.asarray(found)[:, :, :colours]  # of grey all three are equal
+
+
+@lru_cache(maxsize=16)
+def _grey_table(profile: bytes, dtype: np.dtype[Any]) -> Array:
+    """Return what becomes of each grey: LittleCMS with integers is off by 10 of 255 in the dark."""
+    most = np.iinfo(dtype).max
+    ramp = np.linspace(0, 1, most + 1, dtype=np.float32)[:, None, None]
+    table: Array = np.rint(np.clip(_deeper(profile, ramp), 0, 1) * most).astype(dtype).ravel()
+    return table
+
+
 @lru_cache(maxsize=64)
-def _pillow_transform(profile: bytes, mode: str) -> Any:
+def _pillow_transform(profile: bytes) -> Any:
     from PIL import ImageCms
 
     try:
         source = ImageCms.ImageCmsProfile(BytesIO(profile))
         target = ImageCms.createProfile('sRGB')
-        intent = ImageCms.Intent(ImageCms.getDefaultIntent(source))
-        return ImageCms.buildTransform(source, target, mode, 'RGB', renderingIntent=intent)
-    except ImageCms.PyCMSError as error:
+        intent = ImageCms.Intent(_intent(profile))
+        return ImageCms.buildTransform(source, target, 'RGB', 'RGB', renderingIntent=intent)
+    except (OSError, ImageCms.PyCMSError) as error:
         raise ValueError(f'ICC profile: expected one that LittleCMS can use, found {error}') from error

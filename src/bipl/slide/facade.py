@@ -1,10 +1,10 @@
 """Slide: the facade.  Which level, which coordinates, which options; the pixels are the levels'."""
 
-import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import numpy as np
 
@@ -12,10 +12,10 @@ from bipl import settings as settings_
 from bipl.cache import process_cache
 from bipl.drivers.opening import open_file, source_name
 from bipl.drivers.shared import open_files
-from bipl.errors import BiplError
 from bipl.geometry import Box, Span
 from bipl.levels.image import Array, Image, Recipe
 from bipl.levels.level import ImageLevel, Lease
+from bipl.levels.mapped import MappedLevel
 from bipl.levels.rescaled import RescaledLevel
 from bipl.levels.scaling import (
     at_downsample,
@@ -24,13 +24,11 @@ from bipl.levels.scaling import (
     coarsest_octave,
     read_at,
 )
+from bipl.slide.glance import describe, make_card
 from bipl.slide.opening import Fill, Mpp, Opening, checked_mpp
-from bipl.slide.pictures import Extras, make_levels
+from bipl.slide.pictures import Extras, make_levels, make_transform
 from bipl.storage.source import Access, Sourceable
 from bipl.vendors.info import LazyProperties
-
-# What is decoded to show a slide in a notebook, unasked: some tenths of a second.
-_MOST_GLIMPSED_PIXELS = 2**26
 
 
 class Slide(Image):
@@ -70,8 +68,10 @@ class Slide(Image):
         self._lease = lease = Lease(name, partial(open_files().release, file))
         self._mpp_yx = info.mpp_yx if opening.mpp is None else checked_mpp(opening.mpp)
         self.source: Sourceable = opening.source
-        self.levels: tuple[ImageLevel, ...] = make_levels(info, opening, lease, _reopen_level)
-        self.extras: Mapping[str, ImageLevel] = Extras(info, opening, lease, _reopen_extra)
+        self._stored = make_levels(info, opening, lease, _reopen_level)
+        self._transform = make_transform(name, info.icc_profile(), info.levels[0]) if opening.icc else None
+        self.levels: tuple[ImageLevel | MappedLevel, ...] = tuple(map(self._shown, self._stored))
+        self.extras: Mapping[str, ImageLevel | MappedLevel] = Extras(info, opening, lease, _reopen_extra)
 
     @classmethod
     def open(
@@ -81,6 +81,7 @@ class Slide(Image):
         mpp: Mpp | None = None,
         driver: str | None = None,
         fill: Fill | None = None,
+        icc: bool | None = None,
         access: Access = 'auto',
     ) -> Self:
         """Open a slide.
@@ -96,6 +97,8 @@ class Slide(Image):
         fill
             Value of what lies outside the image or is absent, one for all or one a channel, instead of
             the file's background (white for RGB brightfield, else 0).
+        icc
+            Whether embedded colour profiles are applied: pixels come in sRGB.  None for the setting `icc`.
         access
             For local files: `mmap`, `pread`, or `auto`, which maps unless they lie on a network file
             system.
@@ -111,7 +114,8 @@ class Slide(Image):
         """
         if isinstance(source, bytearray):
             source = bytes(source)  # pickles and shares as it was
-        return cls(Opening(source, mpp, driver, fill, access, settings_.current()))
+        settings = settings_.current()
+        return cls(Opening(source, mpp, driver, fill, access, settings, settings.icc if icc is None else icc))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -138,7 +142,7 @@ class Slide(Image):
     @property
     def default_workers(self) -> int | None:
         """Threads that `parts` uses when it is not told: the setting `threads` it was opened under."""
-        return self.levels[0].default_workers
+        return self._stored[0].default_workers
 
     @property
     def downsamples(self) -> tuple[float, ...]:
@@ -170,7 +174,7 @@ class Slide(Image):
     @property
     def background(self) -> tuple[float, ...]:
         """What lies outside the image or is absent, a value a channel."""
-        return self.levels[0].background
+        return self._stored[0].background
 
     @property
     def bounds(self) -> tuple[Span, Span]:
@@ -180,11 +184,24 @@ class Slide(Image):
 
     @property
     def icc_profile(self) -> bytes | None:
-        """The embedded colour profile, None if there is none."""
+        """The colour profile of the pixels as they come, None if there is none, or if it is applied."""
         self._lease.check()
-        return self._info.icc_profile()
+        return None if self._opening.icc else self._info.icc_profile()
 
-    def best_level_for(self, downsample: float, *, tol: float = 0.001) -> ImageLevel:
+    def icc(self) -> Self:
+        """Return the slide with embedded colour profiles applied: levels, thumbnail and extras in sRGB.
+
+        It is a slide of its own, to close by itself.  Where there is no profile, pixels stay as they are.
+
+        Raises
+        ------
+        ValueError
+            If the profile does not fit the pixels.
+        """
+        self._lease.check()
+        return type(self)(replace(self._opening, icc=True))
+
+    def best_level_for(self, downsample: float, *, tol: float = 0.001) -> ImageLevel | MappedLevel:
         """Return the coarsest stored or pooled level that is not coarser than asked.
 
         Parameters
@@ -200,7 +217,7 @@ class Slide(Image):
             If the downsample is not a finite number above 0.
         """
         downsample = checked_scale('downsample', downsample)
-        return coarsest_octave(self._finer_than(downsample, tol), downsample, tol=tol)
+        return self._shown(coarsest_octave(self._finer_than(downsample, tol), downsample, tol=tol))
 
     def pool(self, downsample: float, *, tol: float = 0.001) -> Image:
         """Return the slide shrunk by a factor: a picture to slice, made of what is cheapest.
@@ -218,7 +235,7 @@ class Slide(Image):
             If the downsample is not a finite number above 0.
         """
         downsample = checked_scale('downsample', downsample)
-        return self._at_downsample((downsample, downsample), tol)
+        return self._shown(self._at_downsample((downsample, downsample), tol))
 
     def resample(self, mpp: float, *, tol: float = 0.001) -> Image:
         """Return the slide at a resolution in micrometres per pixel: a picture to slice.
@@ -228,7 +245,7 @@ class Slide(Image):
         ValueError
             If the resolution is not a finite number above 0, or that of the slide is unknown.
         """
-        return self._at_downsample(self._downsample_for(mpp), tol)
+        return self._shown(self._at_downsample(self._downsample_for(mpp), tol))
 
     def at(
         self,
@@ -271,7 +288,8 @@ class Slide(Image):
             downsample_yx = self._downsample_for(mpp)
         shape = checked_size(size)
         start = tuple(at / d for at, d in zip(yx_offset, downsample_yx, strict=True))
-        return read_at(self._at_downsample(downsample_yx, tol), (start[0], start[1]), shape)
+        pixels = read_at(self._at_downsample(downsample_yx, tol), (start[0], start[1]), shape)
+        return pixels if self._transform is None else self._transform(pixels)
 
     def _downsample_for(self, mpp: float | None) -> tuple[float, float]:
         """Return level-0 pixels a pixel of a resolution, per axis."""
@@ -285,8 +303,17 @@ class Slide(Image):
 
     def _finer_than(self, downsample: float, tol: float) -> ImageLevel:
         """Return the coarsest stored level that is fine enough, or level 0."""
-        enough = [level for level in self.levels if max(level.downsample_yx) <= downsample * (1 + tol)]
-        return (enough or self.levels[:1])[-1]
+        enough = [level for level in self._stored if max(level.downsample_yx) <= downsample * (1 + tol)]
+        return (enough or self._stored[:1])[-1]
+
+    @overload
+    def _shown(self, image: ImageLevel) -> ImageLevel | MappedLevel: ...
+    @overload
+    def _shown(self, image: Image) -> Image: ...
+
+    def _shown(self, image: Image) -> Image:
+        """Return a picture as the slide shows it: in sRGB, if profiles are applied."""
+        return image if self._transform is None else image.apply(self._transform)
 
     def _at_downsample(self, downsample_yx: tuple[float, float], tol: float) -> ImageLevel | RescaledLevel:
         level = self._finer_than(min(downsample_yx), tol)
@@ -336,53 +363,17 @@ class Slide(Image):
         return type(self), (self._opening,)
 
     def __repr__(self) -> str:
-        height, width, channels = self.shape
-        state = ', closed' if self._lease.is_closed else ''
-        levels = f'{len(self.levels)} level{"s"[: len(self.levels) > 1]}'
-        return (
-            f'<Slide {self._name!r}: {height} x {width} x {channels} {self.dtype}, {levels}, '
-            f'{_mpp_text(self.mpp)}, {self.vendor} by {self.driver}{state}>'
-        )
+        return describe(self, self._name, is_closed=self._lease.is_closed)
 
     def _repr_html_(self) -> str:
-        from bipl.ops.display import html_card
-
-        picture, rows = None, self._summary()
-        try:
-            picture = self._glimpse(256)
-        except (BiplError, MemoryError) as error:  # a notebook shows what there is
-            rows['Error'] = str(error)
-        return html_card(os.path.basename(self._name), rows, picture)  # noqa: PTH119 - may be no path
-
-    def _glimpse(self, max_size: int) -> Array | None:
-        """Return a small picture if there is one to be had at once."""
-        level = self._finer_than(max(self.shape[:2]) / max_size, 0)
-        if level.shape[0] * level.shape[1] <= _MOST_GLIMPSED_PIXELS:
-            return self.thumbnail(max_size)
-        return self.extra('thumbnail') if 'thumbnail' in self.extras else None
-
-    def _summary(self) -> dict[str, str]:
-        """Return what a person wants to know at a glance."""
-        height, width, channels = self.shape
-        magnification = self.properties.get('openslide.objective-power')
-        return {
-            'Size': f'{width:,} x {height:,} px, {channels} channels, {self.dtype}',
-            'Resolution': _mpp_text(self.mpp) + (f', {magnification}x' if magnification else ''),
-            'Levels': ', '.join(f'1/{downsample:g}' for downsample in self.downsamples),
-            'Extras': ', '.join(self.extras) or 'none',
-            'Format': f'{self.vendor}, read by {self.driver}',
-        }
+        return make_card(self, self._name)
 
 
 def _reopen_level(opening: Opening, index: int) -> ImageLevel:
-    return Slide(opening).levels[index]
+    return Slide(opening)._stored[index]  # noqa: SLF001 - its own module
 
 
 def _reopen_extra(opening: Opening, name: str) -> ImageLevel:
-    return Slide(opening).extras[name]
-
-
-def _mpp_text(mpp: Mpp | None) -> str:
-    if mpp is None:
-        return 'mpp unknown'
-    return f'{mpp} um/px' if isinstance(mpp, float) else f'{mpp[0]} x {mpp[1]} um/px'
+    extras = Slide(opening).extras
+    assert isinstance(extras, Extras)  # noqa: S101
+    return extras.stored(name)

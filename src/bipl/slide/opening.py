@@ -35,6 +35,7 @@ class Opening:
     fill: Fill | None
     access: Access
     settings: Settings
+    icc: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'source', _placed(self.source))
@@ -50,7 +51,7 @@ class Opening:
                 f'{source_name(source)}: expected a path or bytes, found a file object, which has no meaning '
                 'in another process; open the slide by its path there'
             )
-        return source, self.mpp, self.driver, self.fill, self.access, self.settings
+        return source, self.mpp, self.driver, self.fill, self.access, self.settings, self.icc
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         for name, value in zip(self.__slots__, state, strict=True):

@@ -3,9 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from bipl.geometry import downsample_per_axis
 from bipl.levels.level import ImageLevel, Lease
+from bipl.levels.mapped import MappedLevel
 from bipl.levels.source import TileSource
+from bipl.ops.icc import IccTransform
 from bipl.slide.opening import Opening, checked_fill
 from bipl.vendors.info import SlideInfo, default_background
 
@@ -13,7 +17,7 @@ Reopen: TypeAlias = Callable[[Opening, Any], ImageLevel]
 """Opens a slide anew and returns one of its pictures, by number or name: for pickle."""
 
 
-class Extras(Mapping[str, ImageLevel]):
+class Extras(Mapping[str, ImageLevel | MappedLevel]):
     """Pictures beside the pyramid by name; each is opened when it is asked for."""
 
     def __init__(self, info: SlideInfo, opening: Opening, lease: Lease, reopen: Reopen) -> None:
@@ -22,8 +26,15 @@ class Extras(Mapping[str, ImageLevel]):
         self._lease = lease
         self._reopen = reopen
         self._opened: dict[str, ImageLevel] = {}
+        self._transforms: dict[str, IccTransform | None] = {}
 
-    def __getitem__(self, name: str) -> ImageLevel:
+    def __getitem__(self, name: str) -> ImageLevel | MappedLevel:
+        stored = self.stored(name)
+        transform = self._transforms[name] if self._opening.icc else None
+        return stored if transform is None else stored.apply(transform)
+
+    def stored(self, name: str) -> ImageLevel:
+        """Return a picture as it is stored, whether or not profiles are applied."""
         if name not in self._opened:
             try:
                 open_source = self._info.extras[name]
@@ -31,6 +42,8 @@ class Extras(Mapping[str, ImageLevel]):
                 there = ', '.join(self._info.extras) or 'none'
                 raise KeyError(f'extra {name!r}: expected one of the slide, which has {there}') from None
             source = open_source()
+            if self._opening.icc:
+                self._transforms[name] = self._transform(name, source)
             self._opened[name] = ImageLevel(
                 source,
                 background=self._background(source),
@@ -39,6 +52,11 @@ class Extras(Mapping[str, ImageLevel]):
                 recipe=(self._reopen, (self._opening, name)),
             )
         return self._opened[name]
+
+    def _transform(self, name: str, source: TileSource) -> IccTransform | None:
+        own: Callable[[], bytes | None] = getattr(source, 'icc_profile', lambda: None)
+        profile = own() or (self._info.icc_profile() if name in self._info.profiled_extras else None)
+        return make_transform(f'extra {name}', profile, source)
 
     def _background(self, source: TileSource) -> tuple[float, ...]:
         if self._opening.fill is not None:
@@ -77,3 +95,21 @@ def make_levels(info: SlideInfo, opening: Opening, lease: Lease, reopen: Reopen)
             )
         )
     return tuple(levels)
+
+
+def make_transform(name: str, profile: bytes | None, source: TileSource) -> IccTransform | None:
+    """Return what turns a picture into sRGB, None if it has no profile.
+
+    Raises
+    ------
+    ValueError
+        If the profile does not fit its pixels.
+    """
+    if profile is None:
+        return None
+    try:
+        transform = IccTransform(profile)
+        transform(np.zeros((1, 1, source.channels), source.dtype))  # what fails, fails when a slide is opened
+    except ValueError as error:
+        raise ValueError(f'{name}: icc=True: {error}; open it without') from error
+    return transform

@@ -218,6 +218,10 @@ class TiffTiles:
                 out[:, :, i] = plane[:height, :width, 0]
         return out
 
+    def icc_profile(self) -> bytes | None:
+        """Return the colour profile that the directory embeds, None if there is none."""
+        return self.directory.bytes(Tag.ICCProfile) if self.directory.holds_text(Tag.ICCProfile) else None
+
     @property
     def table_lengths(self) -> tuple[int, int]:
         """How many offsets and byte counts the file lists; planes have segments of their own."""

@@ -55,7 +55,8 @@ def describe(tiff: TiffFile) -> SlideInfo | None:
             partial(_properties, first, levels, extras, keys, mpp_yx),
             {'openslide.quickhash-1': partial(fields.quickhash, levels[-1], first)},
         ),
-        icc_profile=partial(first.bytes, Tag.ICCProfile),
+        icc_profile=levels[0].icc_profile,
+        profiled_extras=frozenset({'thumbnail'} if _shares_profile(extras.get('thumbnail'), keys) else ()),
         renders_absent=True,
     )
 

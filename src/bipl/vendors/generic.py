@@ -45,7 +45,7 @@ def describe(tiff: TiffFile) -> SlideInfo:
             partial(_properties, first, levels, extras, mpp_yx),
             {'openslide.quickhash-1': partial(fields.quickhash, levels[-1], first)},
         ),
-        icc_profile=partial(first.bytes, Tag.ICCProfile),
+        icc_profile=levels[0].icc_profile,
     )
 
 

@@ -88,6 +88,8 @@ class SlideInfo:
         Where in level 0 the scan lies, if the file tells.
     icc_profile
         Reads the profile of level 0; None if there is none.
+    profiled_extras
+        Names of extras that have the profile of level 0, none of their own.
     renders_absent
         Absent tiles of a level are rendered from the next finer one, else they are background.
     """
@@ -100,6 +102,7 @@ class SlideInfo:
     properties: Mapping[str, str]
     bounds: Box | None = None
     icc_profile: Callable[[], bytes | None]
+    profiled_extras: frozenset[str] = frozenset()
     renders_absent: bool = False
 
 
