@@ -5,12 +5,9 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
-import pickle
-import select
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,8 +23,8 @@ from bipl.tiff.tiles import TiffTiles
 from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.svs import build_svs
 from tests.builders.tiff import Directory, build_tiff
+from tests.processes import LIMIT_S, in_child
 
-LIMIT_S = 30
 TILE = 32
 
 pytestmark = [
@@ -39,28 +36,6 @@ pytestmark = [
 
 def digest(array: np.ndarray[Any, Any]) -> str:
     return hashlib.sha256(array.tobytes()).hexdigest()
-
-
-def in_child(function: Callable[[], object]) -> object:
-    """Call a function in a fork of this process, and return its result or error; fail if that takes long."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            result = function()
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the parent is told
-            result = error
-        os.write(writing, pickle.dumps(result))
-        os._exit(0)
-    os.close(writing)
-    try:
-        if not select.select([reading], [], [], LIMIT_S)[0]:
-            os.kill(child, signal.SIGKILL)
-            pytest.fail(f'the child did not end within {LIMIT_S} s')
-        return pickle.loads(os.read(reading, 2**16))
-    finally:
-        os.close(reading)
-        os.waitpid(child, 0)
 
 
 @contextmanager

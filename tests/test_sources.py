@@ -6,9 +6,6 @@ import gzip
 import io
 import mmap
 import os
-import pickle
-import select
-import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +19,7 @@ from bipl.storage.local import MappedFile, SeekedFile
 from bipl.storage.opening import open_source
 from tests.builders.patterns import noise_image
 from tests.builders.tiff import Directory, build_tiff
+from tests.processes import in_child
 
 LIMIT_S = 20
 IMAGE = noise_image(48, 64, 3)
@@ -250,28 +248,6 @@ def test_a_closed_stream_source_reads_no_more():
         source.read(0, 4)
 
 
-def in_fork(function: Callable[[], object]) -> object:
-    """Call a function in a fork of this process, and return its result or error; fail if that takes long."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            result = function()
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the parent is told
-            result = error
-        os.write(writing, pickle.dumps(result))
-        os._exit(0)
-    os.close(writing)
-    try:
-        if not select.select([reading], [], [], LIMIT_S)[0]:
-            os.kill(child, signal.SIGKILL)
-            pytest.fail(f'the child did not end within {LIMIT_S} s')
-        return pickle.loads(os.read(reading, 2**16))
-    finally:
-        os.close(reading)
-        os.waitpid(child, 0)
-
-
 @pytest.mark.parametrize('is_locked', [False, True], ids=['idle', 'amid a read'])
 def test_a_fork_is_told_that_it_cannot_read_a_file_object(path, is_locked):
     with gzip.open(path.with_suffix('.gz'), 'wb') as packed:
@@ -280,7 +256,7 @@ def test_a_fork_is_told_that_it_cannot_read_a_file_object(path, is_locked):
         source = SeekedFile(file)
         if is_locked:
             source._lock.acquire()
-        error = in_fork(lambda: source.read(0, 4))
+        error = in_child(lambda: source.read(0, 4))
     assert isinstance(error, BiplError)
     assert 'found one in a fork of it' in str(error)
 
@@ -290,6 +266,6 @@ def test_a_slide_over_a_file_object_is_refused_in_a_fork(path):
         packed.write(DATA)
     with gzip.open(path.with_suffix('.gz')) as file:
         slide = Slide.open(file)
-        error = in_fork(lambda: slide[16:32, 16:32])
+        error = in_child(lambda: slide[16:32, 16:32])
         assert isinstance(error, BiplError)
         np.testing.assert_array_equal(slide.numpy(), IMAGE)
