@@ -159,11 +159,21 @@ def test_the_view_outlasts_the_slide() -> None:
     slide.close()
 
 
+def test_a_closed_slide_still_tells_what_it_was() -> None:
+    with Slide.open(tiff(IMAGE, LINEAR)) as plain, plain.icc() as slide:
+        pass
+    assert (slide.shape, slide.dtype, slide.background) == (plain.shape, plain.dtype, plain.background)
+    assert slide.levels[0].shape == plain.levels[0].shape
+    assert repr(slide) == repr(plain)
+    with pytest.raises(bipl.ClosedSlideError):
+        slide.numpy()
+
+
 def test_reads_outside_are_background_in_srgb() -> None:
     with Slide.open(tiff(IMAGE, LINEAR), icc=True, fill=64) as slide:
-        assert (
-            slide.part((-20, -10), (0, 10)).max() == IccTransform(LINEAR)(np.full((1, 1, 3), 64, 'u1')).max()
-        )
+        expected = IccTransform(LINEAR)(np.full((10, 10, 3), 64, np.uint8))
+        np.testing.assert_array_equal(slide.part((-20, -10), (0, 10)), expected)
+        assert slide.background == tuple(expected[0, 0])
 
 
 def test_setting_says_what_the_argument_does_not() -> None:

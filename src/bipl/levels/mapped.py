@@ -1,7 +1,6 @@
 """MappedLevel: a function over the reads of a picture, with a margin where it looks at neighbours."""
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -35,6 +34,11 @@ class MappedLevel(Image):
         See above.
     pad
         Margin in pixels, from 0.
+
+    Raises
+    ------
+    ValueError
+        If the margin is below 0, or the function returns another height or width than it is given.
     """
 
     def __init__(self, base: Image, function: Function, pad: int = 0) -> None:
@@ -43,13 +47,11 @@ class MappedLevel(Image):
         self.base = base
         self.function = function
         self.pad = pad
-
-    @cached_property
-    def _probe(self) -> Array:
-        """What the function makes of a few pixels of background: for its dtype and channels."""
-        side = _PROBE_SIDE + 2 * self.pad
-        height = self.base.shape[0]
-        return self._called(self.base.read(Box(height, height + side, -side, 0)))
+        # What the function makes of a few pixels of background tells its channels and dtype, also once the
+        # slide is closed.
+        side = _PROBE_SIDE + 2 * pad
+        height = base.shape[0]
+        self._probe = self._called(base.read(Box(height, height + side, -side, 0)))
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -174,7 +174,7 @@ class Slide(Image):
     @property
     def background(self) -> tuple[float, ...]:
         """What lies outside the image or is absent, a value a channel."""
-        return self._stored[0].background
+        return self.levels[0].background
 
     @property
     def bounds(self) -> tuple[Span, Span]:
