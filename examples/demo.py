@@ -98,7 +98,8 @@ def show(source: str) -> None:
         )
         print()
         pictures = {'thumbnail': thumbnail, 'crop': crop, **pictured(extras)}
-        for path in write_pictures(source, pictures):
+        profiles = dict.fromkeys(('thumbnail', 'crop'), slide.icc_profile)
+        for path in write_pictures(source, pictures, profiles):
             print(f'wrote {path}')
 
 
@@ -257,12 +258,14 @@ def seconds(value: float) -> str:
     return f'{value:.2f} s' if value >= 1 else f'{value * 1000:.1f} ms'
 
 
-def write_pictures(source: str, pictures: Mapping[str, NDArray[Any]]) -> Iterator[Path]:
-    """Write pictures by name as PNG, and give the path of each."""
+def write_pictures(
+    source: str, pictures: Mapping[str, NDArray[Any]], profiles: Mapping[str, bytes | None]
+) -> Iterator[Path]:
+    """Write pictures by name as PNG, with the colour profile of those that have one; give the path of each."""
     OUTPUT.mkdir(exist_ok=True)
     for name, picture in pictures.items():
         path = OUTPUT / f'{Path(source).stem}-{name}.png'
-        path.write_bytes(to_png(picture))
+        path.write_bytes(to_png(picture, profiles.get(name)))
         yield path
 
 

@@ -1,5 +1,7 @@
 """Right at any scale: ramps, discs, zone plates, and the area mean of level 0."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -186,3 +188,16 @@ def test_scale_and_mpp_together_or_neither_are_refused() -> None:
         slide.at((0, 0), 5)
     with pytest.raises(ValueError, match='expected scale= or mpp=, found scale=1 and mpp=1'):
         slide.at((0, 0), 5, scale=1, mpp=1)
+
+
+def test_pooling_at_once_gives_the_same_pixels() -> None:
+    """The setting `tile_pool_size` changes how averaged levels are made, not what they are."""
+    data = build_tiff([Directory(image=noise_image(611, 803, 1, np.uint16), rows_per_strip=37)])
+    for down in ('area', 'gauss'):
+        found = []
+        for most in (0, 2**16, 2**30):
+            with bipl.env(tile_pool_size=most, down=down), Slide.open(data) as slide:
+                found.append([slide.pool(downsample).numpy() for downsample in (2, 4, 7.7)])
+        for one, other in pairwise(found):
+            for a, b in zip(one, other, strict=True):
+                np.testing.assert_array_equal(a, b)

@@ -13,6 +13,9 @@ Variable               Default    Meaning
                                   `box` decodes in full and averages, `gauss` in full and smooths
 `BIPL_SUBPIX`          on         `off` takes the nearest pixel instead of resampling: faster
 `BIPL_ICC`             off        `on` applies embedded colour profiles where `Slide.open` is not told
+`BIPL_CLAHE`           off        How `norm` evens: `on`, or how steep a curve may be (2), equalises in
+                                  cells over the slide, contrast-limited; `off` has one curve for all
+`BIPL_TILE_POOL_SIZE`  65536      Pixels above which averaged levels are made tile by tile
 ====================== ========== ==================================================================
 
 The variables are read when a slide is opened, and `Settings` never changes: a slide keeps what it
@@ -26,6 +29,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
+from math import inf
 from typing import NoReturn
 
 _CHOICES = {
@@ -44,6 +48,8 @@ _SWITCHES = {
     'off': False,
     'no': False,
 }
+# Of contrast-limited equalisation, where it is just switched on.
+_USUAL_CLIP = 2.0
 _UNITS = {'': 1, 'k': 2**10, 'm': 2**20, 'g': 2**30}
 _BYTES = re.compile(r'\s*(\d+)\s*([kmg]?)(?:i?b)?\s*', re.IGNORECASE)
 
@@ -72,6 +78,11 @@ class Settings:
         Whether scales between octaves are resampled; False takes the nearest pixel.
     icc
         Whether embedded colour profiles are applied where `Slide.open` is not told.
+    clahe
+        How steep the curves of `Slide.norm` may be, as a multiple of no change, from 1: one for each cell of
+        a grid over the slide, by contrast-limited equalisation.  0 for one curve for all of it.
+    tile_pool_size
+        Pixels above which a level that is averaged from a finer one is made tile by tile, not at once.
     """
 
     drivers: tuple[str, ...] = ()
@@ -82,10 +93,12 @@ class Settings:
     down: str = 'area'
     subpix: bool = True
     icc: bool = False
+    clahe: float = 0.0
+    tile_pool_size: int = 2**16
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'drivers', _names(self.drivers))
-        for name in ('cache', 'tile_cache', 'threads'):
+        for name in ('cache', 'tile_cache', 'threads', 'tile_pool_size'):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 0:
                 raise ValueError(f'setting {name}: expected a whole number from 0, found {value!r}')
@@ -93,6 +106,16 @@ class Settings:
             if (value := getattr(self, name)) not in choices:
                 expected = ' or '.join(map(repr, choices))
                 raise ValueError(f'setting {name}: expected {expected}, found {value!r}')
+        object.__setattr__(self, 'clahe', _clip(self.clahe))
+
+
+def _clip(value: object) -> float:
+    """Return how steep curves may be: a number, or a switch."""
+    if isinstance(value, bool):
+        return _USUAL_CLIP * value
+    if not isinstance(value, int | float) or not (value == 0 or 1 <= value < inf):
+        raise ValueError(f'setting clahe: expected on, off, or a finite number from 1, found {value!r}')
+    return float(value)
 
 
 def _names(drivers: object) -> tuple[str, ...]:
@@ -102,6 +125,14 @@ def _names(drivers: object) -> tuple[str, ...]:
     if not isinstance(drivers, Sequence | AbstractSet) or not all(isinstance(name, str) for name in drivers):
         raise ValueError(f"setting drivers: expected names of drivers such as ('tiff',), found {drivers!r}")
     return tuple(drivers)
+
+
+def _switch_or_number(text: str) -> object:
+    """Parse `on`, `off` or a number; 1 is a number.  Return what is none as it is."""
+    try:
+        return float(text)
+    except ValueError:
+        return _SWITCHES.get(text.strip().lower(), text)
 
 
 def _variable(name: str) -> str:
@@ -114,6 +145,8 @@ def _parse(name: str, text: str) -> object:
         return _names(text)
     if name in {'subpix', 'icc'}:
         return _SWITCHES.get(text.strip().lower(), text)
+    if name == 'clahe':
+        return _switch_or_number(text)
     if name in _CHOICES:
         return text.strip().lower()
     match = _BYTES.fullmatch(text)

@@ -12,7 +12,7 @@ from bipl.geometry import Box, BoxLike, Key, Span, as_box, parse_key
 from bipl.parallel import ordered_map
 
 if TYPE_CHECKING:
-    from bipl.levels.mapped import MappedLevel
+    from bipl.levels.mapped import Function, MappedLevel
 
 Array: TypeAlias = npt.NDArray[Any]
 Part: TypeAlias = tuple[tuple[Span, Span], Array]
@@ -90,13 +90,13 @@ class Image(ABC):
         """Return the whole picture."""
         return self.read(Box(0, self.shape[0], 0, self.shape[1]))
 
-    def apply(self, function: Callable[[Array], Array], pad: int = 0) -> 'MappedLevel':
+    def apply(self, function: 'Function', pad: int = 0) -> 'MappedLevel':
         """Return the picture as a function changes it.
 
         Parameters
         ----------
         function
-            Takes (h, w, c) and returns (h, w) or (h, w, c'), of any dtype.
+            Takes (h, w, c) and returns (h, w) or (h, w, c'), of any dtype; or a `PlacedFunction`.
         pad
             Pixels around each that it looks at; 0 if each pixel depends on itself alone.  See `MappedLevel`.
         """

@@ -246,8 +246,11 @@ class ImageLevel(Image):
         if self.settings.down == 'area' and isinstance(source, ReducibleSource) and source.reductions > 0:
             return ReducedTiles(source, 1)
         # Averages see background where tiles are absent, so they are of this view's background only.
-        key = f'{self._key} averaged {self.settings.down} {self._rendered_for}'
-        return AveragedTiles(self, key, self._source.name, is_smooth=self.settings.down == 'gauss')
+        most_pixels = self.settings.tile_pool_size
+        key = f'{self._key} averaged {self.settings.down} {most_pixels} {self._rendered_for}'
+        return AveragedTiles(
+            self, key, self._source.name, is_smooth=self.settings.down == 'gauss', most_pixels=most_pixels
+        )
 
     def rescale(self, scale: float) -> Image:
         """Return the picture at a scale of this level: below 1 smaller, above 1 larger.

@@ -1,14 +1,35 @@
 """MappedLevel: a function over the reads of a picture, with a margin where it looks at neighbours."""
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
 from bipl.geometry import Box
 from bipl.levels.image import Array, Image, Recipe
 
-Function: TypeAlias = Callable[[Array], Array]
+
+@runtime_checkable
+class PlacedFunction(Protocol):
+    """A function that looks at where pixels lie."""
+
+    def at_place(
+        self, pixels: Array, start: tuple[float, float], downsample_yx: tuple[float, float]
+    ) -> Array:
+        """Return what becomes of (h, w, c) pixels.
+
+        Parameters
+        ----------
+        pixels
+            To change.
+        start
+            Where they begin `(y, x)`, in pixels of the picture they are of.
+        downsample_yx
+            Level-0 pixels a pixel of it.
+        """
+
+
+Function: TypeAlias = Callable[[Array], Array] | PlacedFunction
 
 # Functions that look at neighbours work in blocks of this side that lie on a grid of the picture's own.
 _BLOCK_SIDE = 512
@@ -19,10 +40,11 @@ class MappedLevel(Image):
     """A picture whose pixels a function has changed.
 
     The function takes (h, w, c) and returns (h, w) or (h, w, c') of any dtype; the array it is given is its
-    own.  Without a margin it is called with the boxes that are read, so each pixel must depend on itself
-    alone.  With a margin of `pad` pixels it is called with blocks that lie on a grid anchored to the
-    picture, `pad` pixels more on each side, which are cut off afterwards.  Either way pieces equal the
-    whole.  What it returns is never cached, so no other view sees it.
+    own.  A `PlacedFunction` is told where that lies, too.  Without a margin it is called with the boxes that
+    are read, so each pixel must depend on itself, and its place, alone.  With a margin of `pad` pixels it is
+    called with blocks that lie on a grid anchored to the picture, `pad` pixels more on each side, which are
+    cut off afterwards.  Either way pieces equal the whole.  What it returns is never cached, so no other
+    view sees it.
 
     Thread-safe if the function is; pickles if it does.
 
@@ -51,7 +73,7 @@ class MappedLevel(Image):
         # slide is closed.
         side = _PROBE_SIDE + 2 * pad
         height = base.shape[0]
-        self._probe = self._called(base.read(Box(height, height + side, -side, 0)))
+        self._probe = self._called(base.read(Box(height, height + side, -side, 0)), (height, -side))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -110,7 +132,7 @@ class MappedLevel(Image):
         if box.is_empty:
             return np.empty((*box.shape, self._probe.shape[2]), self.dtype)
         if not self.pad:
-            return np.ascontiguousarray(self._called(self.base.read(box)))
+            return np.ascontiguousarray(self._called(self.base.read(box), (box.y0, box.x0)))
         out = np.empty((*box.shape, self._probe.shape[2]), self.dtype)
         for y in range(box.y0 // _BLOCK_SIDE, -(-box.y1 // _BLOCK_SIDE)):
             for x in range(box.x0 // _BLOCK_SIDE, -(-box.x1 // _BLOCK_SIDE)):
@@ -121,14 +143,15 @@ class MappedLevel(Image):
         """Compute the block at a corner, and paste what a box has of it."""
         pad = self.pad
         wide = Box(top - pad, top + _BLOCK_SIDE + pad, left - pad, left + _BLOCK_SIDE + pad)
-        block = self._called(self.base.read(wide))
+        block = self._called(self.base.read(wide), (wide.y0, wide.x0))
         y0, y1, x0, x1 = box.intersection(Box(top, top + _BLOCK_SIDE, left, left + _BLOCK_SIDE))
         inner = block[y0 - wide.y0 : y1 - wide.y0, x0 - wide.x0 : x1 - wide.x0]
         out[y0 - box.y0 : y1 - box.y0, x0 - box.x0 : x1 - box.x0] = inner
 
-    def _called(self, pixels: Array) -> Array:
+    def _called(self, pixels: Array, start: tuple[float, float]) -> Array:
         shape = pixels.shape
-        found = np.asarray(self.function(pixels))
+        downsample_yx = getattr(self.base, 'downsample_yx', (1.0, 1.0))  # of a slide it is that of level 0
+        found = np.asarray(call(self.function, pixels, start, downsample_yx))
         if found.ndim == 2:
             found = found[:, :, None]
         if found.ndim != 3 or found.shape[:2] != shape[:2]:
@@ -143,3 +166,12 @@ class MappedLevel(Image):
 
     def __repr__(self) -> str:
         return f'<{getattr(self.function, "__name__", self.function)} of {self.base!r}>'
+
+
+def call(
+    function: Function, pixels: Array, start: tuple[float, float], downsample_yx: tuple[float, float]
+) -> Array:
+    """Call a function with pixels, and with where they lie if it looks at that: see `PlacedFunction`."""
+    if isinstance(function, PlacedFunction):
+        return function.at_place(pixels, start, downsample_yx)
+    return function(pixels)

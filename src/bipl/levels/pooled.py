@@ -5,6 +5,7 @@ beyond what the codec can, it is the area mean of what the level before has ther
 """
 
 from collections.abc import Hashable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -70,9 +71,19 @@ class AveragedTiles:
         Begins cache keys; it tells all that the picture depends on.
     is_smooth
         Weigh four by four pixels (1, 3, 3, 1) instead of averaging two by two (`BIPL_DOWN=gauss`).
+    most_pixels
+        Above which they are tiles, not one (`BIPL_TILE_POOL_SIZE`).
     """
 
-    def __init__(self, image: Image, key: Hashable, name: str, *, is_smooth: bool = False) -> None:
+    def __init__(
+        self,
+        image: Image,
+        key: Hashable,
+        name: str,
+        *,
+        is_smooth: bool = False,
+        most_pixels: int = _TILE_SIDE**2,
+    ) -> None:
         self._image = image
         self._is_smooth = is_smooth
         self.name = f'{name} averaged'
@@ -80,7 +91,8 @@ class AveragedTiles:
         # Where the tiles before are too large for the cache, each is decoded once, for one tile here.
         height = max(_TILE_SIDE, -(-image.rows_decoded_at_once >> 1))
         shape = halved(image.shape[:2])
-        self.grid = RegularGrid(shape, (height, shape[1] if height > _TILE_SIDE else _TILE_SIDE))
+        tile_shape = height, shape[1] if height > _TILE_SIDE else _TILE_SIDE
+        self.grid = RegularGrid(shape, shape if prod(shape) <= most_pixels else tile_shape)
         self.dtype: np.dtype[Any] = image.dtype
         self.channels = image.shape[2]
 

@@ -56,12 +56,15 @@ def checked_size(size: int | tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-def read_at(image: ImageLevel | RescaledLevel, start: tuple[float, float], shape: tuple[int, int]) -> Array:
-    """Read a box that begins at a fraction of a pixel `(y, x)` of an image.
+def snapped(y: float, x: float) -> tuple[float, float]:
+    """Return a place in pixels, as whole numbers where no more is missing than a division may leave."""
+    y, x = (round(at) if abs(at - round(at)) < _WHOLE else at for at in (y, x))
+    return y, x
 
-    Fractions of a millionth are what is left of a division, and none.
-    """
-    y, x = (round(at) if abs(at - round(at)) < _WHOLE else at for at in start)
+
+def read_at(image: ImageLevel | RescaledLevel, start: tuple[float, float], shape: tuple[int, int]) -> Array:
+    """Read a box that begins at a fraction of a pixel `(y, x)` of an image."""
+    y, x = snapped(*start)
     if isinstance(image, RescaledLevel):
         return image.read_at((y, x), shape)
     if isinstance(y, int) and isinstance(x, int):

@@ -4,34 +4,27 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, overload
-
-import numpy as np
+from typing import Self
 
 from bipl import settings as settings_
 from bipl.cache import process_cache
 from bipl.drivers.opening import open_file, source_name
 from bipl.drivers.shared import open_files
 from bipl.geometry import Box, Span
-from bipl.levels.image import Array, Image, Recipe
+from bipl.levels.image import Array, Recipe
 from bipl.levels.level import ImageLevel, Lease
 from bipl.levels.mapped import MappedLevel
-from bipl.levels.rescaled import RescaledLevel
-from bipl.levels.scaling import (
-    at_downsample,
-    checked_scale,
-    checked_size,
-    coarsest_octave,
-    read_at,
-)
+from bipl.ops.evening import Channels
+from bipl.slide.evening import COARSE_SIDE, evened
 from bipl.slide.glance import describe, make_card
 from bipl.slide.opening import Fill, Mpp, Opening, checked_mpp
-from bipl.slide.pictures import Extras, make_levels, make_transform
+from bipl.slide.pictures import Extras, is_of_rgb, make_functions, make_levels
+from bipl.slide.pyramid import Pyramid
 from bipl.storage.source import Access, Sourceable
 from bipl.vendors.info import LazyProperties
 
 
-class Slide(Image):
+class Slide(Pyramid):
     """A whole-slide image: numpy-like at full resolution, with its levels, extras and metadata.
 
     ::
@@ -62,15 +55,16 @@ class Slide(Image):
         name = source_name(opening.source)
         process_cache().budget_bytes = opening.settings.tile_cache
         self._opening = opening
-        self._name = name
         self._driver = file.driver.name
         self._info = info = file.driver.info
         self._lease = lease = Lease(name, partial(open_files().release, file))
-        self._mpp_yx = info.mpp_yx if opening.mpp is None else checked_mpp(opening.mpp)
         self.source: Sourceable = opening.source
-        self._stored = make_levels(info, opening, lease, _reopen_level)
-        self._transform = make_transform(name, info.icc_profile(), info.levels[0]) if opening.icc else None
-        self.levels: tuple[ImageLevel | MappedLevel, ...] = tuple(map(self._shown, self._stored))
+        super().__init__(
+            name,
+            make_levels(info, opening, lease, _reopen_level),
+            make_functions(name, info, opening),
+            info.mpp_yx if opening.mpp is None else checked_mpp(opening.mpp),
+        )
         self.extras: Mapping[str, ImageLevel | MappedLevel] = Extras(info, opening, lease, _reopen_extra)
 
     @classmethod
@@ -116,38 +110,6 @@ class Slide(Image):
             source = bytes(source)  # pickles and shares as it was
         settings = settings_.current()
         return cls(Opening(source, mpp, driver, fill, access, settings, settings.icc if icc is None else icc))
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of level 0."""
-        return self.levels[0].shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the samples, as the file has it."""
-        return self.levels[0].dtype
-
-    @property
-    def mpp(self) -> Mpp | None:
-        """Micrometres per pixel of level 0, as stored; `(y, x)` if the axes differ; None if unknown."""
-        if self._mpp_yx is None or self._mpp_yx[0] != self._mpp_yx[1]:
-            return self._mpp_yx
-        return self._mpp_yx[0]
-
-    @property
-    def mpp_yx(self) -> tuple[float, float] | None:
-        """Micrometres per pixel of level 0, always per axis; None if unknown."""
-        return self._mpp_yx
-
-    @property
-    def default_workers(self) -> int | None:
-        """Threads that `parts` uses when it is not told: the setting `threads` it was opened under."""
-        return self._stored[0].default_workers
-
-    @property
-    def downsamples(self) -> tuple[float, ...]:
-        """Level-0 pixels a pixel, for each level; a whole number where the scanner meant one."""
-        return tuple(level.downsample for level in self.levels)
 
     @property
     def driver(self) -> str:
@@ -199,129 +161,45 @@ class Slide(Image):
             If the profile does not fit the pixels.
         """
         self._lease.check()
-        return type(self)(replace(self._opening, icc=True))
+        evening = self._opening.evening
+        slide = type(self)(replace(self._opening, icc=True, evening=None))
+        if evening is None:
+            return slide
+        with slide:
+            return slide.norm(evening.mpp, evening.weight, evening.channels)
 
-    def best_level_for(self, downsample: float, *, tol: float = 0.001) -> ImageLevel | MappedLevel:
-        """Return the coarsest stored or pooled level that is not coarser than asked.
+    def norm(self, mpp: float | None = None, weight: float = 1.0, channels: Channels = 'ab') -> Self:
+        """Return the slide with its lightness evened and its colours kept; extras stay as they are.
 
-        Parameters
-        ----------
-        downsample
-            Level-0 pixels a pixel.
-        tol
-            By how much it may be coarser all the same, relative: stored downsamples are 4.0001 and 15.998.
+        One curve changes the luma of RGB, or each channel of another picture: it is the steeper where pixels
+        of that lightness differ more from their neighbours.  With the setting `clahe` there is a curve for
+        each cell of a grid over the slide, by contrast-limited equalisation.
 
-        Raises
-        ------
-        ValueError
-            If the downsample is not a finite number above 0.
-        """
-        downsample = checked_scale('downsample', downsample)
-        return self._shown(coarsest_octave(self._finer_than(downsample, tol), downsample, tol=tol))
-
-    def pool(self, downsample: float, *, tol: float = 0.001) -> Image:
-        """Return the slide shrunk by a factor: a picture to slice, made of what is cheapest.
+        It is a slide of its own, to close by itself, and the same at any resolution.
 
         Parameters
         ----------
-        downsample
-            Level-0 pixels a pixel; below 1 enlarges.
-        tol
-            By how much the level that it is made of may be coarser, relative.
-
-        Raises
-        ------
-        ValueError
-            If the downsample is not a finite number above 0.
-        """
-        downsample = checked_scale('downsample', downsample)
-        return self._shown(self._at_downsample((downsample, downsample), tol))
-
-    def resample(self, mpp: float, *, tol: float = 0.001) -> Image:
-        """Return the slide at a resolution in micrometres per pixel: a picture to slice.
-
-        Raises
-        ------
-        ValueError
-            If the resolution is not a finite number above 0, or that of the slide is unknown.
-        """
-        return self._shown(self._at_downsample(self._downsample_for(mpp), tol))
-
-    def at(
-        self,
-        yx_offset: tuple[float, float],
-        size: int | tuple[int, int],
-        *,
-        scale: float | None = None,
-        mpp: float | None = None,
-        tol: float = 0.001,
-    ) -> Array:
-        """Return a box whose corner is in level-0 pixels and whose size is in pixels of the result.
-
-        Parameters
-        ----------
-        yx_offset
-            Its corner `(y, x)`; a fraction is placed to the subpixel.
-        size
-            Height and width of the result, or one number for both.
-        scale
-            Pixels of the result a level-0 pixel, 0.5 for half the size.
         mpp
-            Micrometres per pixel of the result, instead of a scale.
-
-        Returns
-        -------
-        array
-            (h, w, channels); of the same pixels as `pool(1 / scale)` where that has this box.
+            Resolution to look at, coarse; None for a picture of 512 pixels.
+        weight
+            Of the curve against no change, above 0 and at most 1.
+        channels
+            Of CIE L*a*b*, whose contrast counts: `L`, `ab` or `Lab`; RGB only, and not with `clahe`.
 
         Raises
         ------
         ValueError
-            If neither or both of scale and mpp are given, one is no finite number above 0, or a size is
-            below 1; or for mpp, if the slide's is unknown.
+            If a parameter is none of these, the resolution is too fine or that of the slide unknown, or
+            samples are no real numbers.
         """
-        if (scale is None) == (mpp is None):
-            raise ValueError(f'at: expected scale= or mpp=, found scale={scale!r} and mpp={mpp!r}')
-        if scale is not None:
-            downsample_yx = (1 / checked_scale('scale', scale),) * 2
-        else:
-            downsample_yx = self._downsample_for(mpp)
-        shape = checked_size(size)
-        start = tuple(at / d for at, d in zip(yx_offset, downsample_yx, strict=True))
-        pixels = read_at(self._at_downsample(downsample_yx, tol), (start[0], start[1]), shape)
-        return pixels if self._transform is None else self._transform(pixels)
-
-    def _downsample_for(self, mpp: float | None) -> tuple[float, float]:
-        """Return level-0 pixels a pixel of a resolution, per axis."""
-        wanted = checked_scale('mpp', mpp)
-        if self._mpp_yx is None:
-            raise ValueError(
-                f'{self._name}: expected a slide of known resolution, found none in the file; '
-                'pass it, Slide.open(path, mpp=0.25), or use pool(downsample) or at(scale=)'
-            )
-        return wanted / self._mpp_yx[0], wanted / self._mpp_yx[1]
-
-    def _finer_than(self, downsample: float, tol: float) -> ImageLevel:
-        """Return the coarsest stored level that is fine enough, or level 0."""
-        enough = [level for level in self._stored if max(level.downsample_yx) <= downsample * (1 + tol)]
-        return (enough or self._stored[:1])[-1]
-
-    @overload
-    def _shown(self, image: ImageLevel) -> ImageLevel | MappedLevel: ...
-    @overload
-    def _shown(self, image: Image) -> Image: ...
-
-    def _shown(self, image: Image) -> Image:
-        """Return a picture as the slide shows it: in sRGB, if profiles are applied."""
-        return image if self._transform is None else image.apply(self._transform)
-
-    def _at_downsample(self, downsample_yx: tuple[float, float], tol: float) -> ImageLevel | RescaledLevel:
-        level = self._finer_than(min(downsample_yx), tol)
-        return at_downsample(level, downsample_yx, self.shape[:2], tol=tol)
-
-    def read(self, box: Box) -> Array:
-        """Return the pixels of a box of level 0, as a new array of (h, w, channels)."""
-        return self.levels[0].read(box)
+        self._lease.check()
+        if self._opening.evening is not None:
+            with type(self)(replace(self._opening, evening=None)) as plain:
+                return plain.norm(mpp, weight, channels)
+        coarse = self._coarse(COARSE_SIDE) if mpp is None else self.resample(mpp)
+        clip, is_rgb = self._opening.settings.clahe, is_of_rgb(self._info.levels[0])
+        evening = evened(coarse, clip=clip, is_rgb=is_rgb, mpp=mpp, weight=weight, channels=channels)
+        return type(self)(replace(self._opening, evening=evening))
 
     def extra(self, name: str) -> Array:
         """Return a picture beside the pyramid, (h, w, c).
@@ -332,17 +210,6 @@ class Slide(Image):
             If there is none of that name; `extras` lists them.
         """
         return self.extras[name].numpy()
-
-    def thumbnail(self, max_size: int = 1024) -> Array:
-        """Return the whole slide, (h, w, c), at most `max_size` pixels high and wide.
-
-        Its pixels are area means, made of the cheapest level that is large enough and read in bands, so that
-        memory stays bounded; it is not the scanner's own thumbnail, `extra('thumbnail')`.
-        """
-        if max_size < 1:
-            raise ValueError(f'max_size: expected a number of pixels from 1, found {max_size}')
-        longer = max(self.shape[:2])
-        return self.numpy() if longer <= max_size else self.pool(longer / max_size, tol=0).numpy()
 
     def close(self) -> None:
         """Let go of the file, once its other users have, too.  Later reads raise ClosedSlideError."""

@@ -12,6 +12,7 @@ import numpy as np
 from bipl.drivers.opening import source_name
 from bipl.levels.source import TileSource
 from bipl.settings import Settings
+from bipl.slide.evening import Evening
 from bipl.storage.source import Access, Sourceable
 
 Mpp: TypeAlias = float | tuple[float, float]
@@ -36,6 +37,7 @@ class Opening:
     access: Access
     settings: Settings
     icc: bool = False
+    evening: Evening | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'source', _placed(self.source))
@@ -51,7 +53,8 @@ class Opening:
                 f'{source_name(source)}: expected a path or bytes, found a file object, which has no meaning '
                 'in another process; open the slide by its path there'
             )
-        return source, self.mpp, self.driver, self.fill, self.access, self.settings, self.icc
+        others = (getattr(self, name) for name in self.__slots__ if name != 'source')
+        return source, *others
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         for name, value in zip(self.__slots__, state, strict=True):

@@ -7,7 +7,7 @@ import numpy as np
 
 from bipl.geometry import downsample_per_axis
 from bipl.levels.level import ImageLevel, Lease
-from bipl.levels.mapped import MappedLevel
+from bipl.levels.mapped import Function, MappedLevel
 from bipl.levels.source import TileSource
 from bipl.ops.icc import IccTransform
 from bipl.slide.opening import Opening, checked_fill
@@ -61,8 +61,7 @@ class Extras(Mapping[str, ImageLevel | MappedLevel]):
     def _background(self, source: TileSource) -> tuple[float, ...]:
         if self._opening.fill is not None:
             return checked_fill(self._opening.fill, source)
-        is_rgb = getattr(source, 'is_rgb', source.channels == 3)
-        return default_background(source.dtype, source.channels, is_rgb=is_rgb)
+        return default_background(source.dtype, source.channels, is_rgb=is_of_rgb(source))
 
     def __contains__(self, name: object) -> bool:
         return name in self._info.extras
@@ -95,6 +94,18 @@ def make_levels(info: SlideInfo, opening: Opening, lease: Lease, reopen: Reopen)
             )
         )
     return tuple(levels)
+
+
+def is_of_rgb(source: TileSource) -> bool:
+    """Whether the first three channels of a picture are RGB; where its format does not tell, of three."""
+    return getattr(source, 'is_rgb', source.channels == 3)
+
+
+def make_functions(name: str, info: SlideInfo, opening: Opening) -> tuple[Function, ...]:
+    """Return the functions that a slide is seen through, in their order."""
+    transform = make_transform(name, info.icc_profile(), info.levels[0]) if opening.icc else None
+    tone = None if opening.evening is None else opening.evening.tone
+    return tuple(function for function in (transform, tone) if function is not None)
 
 
 def make_transform(name: str, profile: bytes | None, source: TileSource) -> IccTransform | None:
