@@ -261,7 +261,7 @@ def seconds(value: float) -> str:
 def write_pictures(
     source: str, pictures: Mapping[str, NDArray[Any]], profiles: Mapping[str, bytes | None]
 ) -> Iterator[Path]:
-    """Write pictures by name as PNG, with the colour profile of those that have one; give the path of each."""
+    """Write pictures by name as PNG, with the colour profile of some; give the path of each."""
     OUTPUT.mkdir(exist_ok=True)
     for name, picture in pictures.items():
         path = OUTPUT / f'{Path(source).stem}-{name}.png'
