@@ -10,7 +10,12 @@ from bipl.errors import UnsupportedSlideError
 ENTRY_POINTS = 'bipl.drivers'
 
 # Later ones are asked first, as `Driver.register` has it.  Modules are imported when they are asked.
-_BUILT_IN = (Registration.of(r'.*\.(tiff?|tf[28]|btf|svs|ptif)', 'bipl.drivers.tiff:TiffDriver', 'tiff'),)
+_OPENSLIDE = r'.*\.(mrxs|vms|vmu|ndpi|scn|dcm|czi|svslide|svsslide|svs|tiff?|bif|qptiff)'
+_TIFF = r'.*\.(tiff?|tf[28]|btf|svs|ptif)'
+_BUILT_IN = (
+    Registration.of(_OPENSLIDE, 'bipl.drivers.openslide:OpenSlideDriver', 'openslide'),
+    Registration.of(_TIFF, 'bipl.drivers.tiff:TiffDriver', 'tiff'),
+)
 
 
 @cache

@@ -172,7 +172,7 @@ class ImageLevel(Image):
             if pixels is None:
                 missing.append(place)
             else:
-                _paste(out, box, place, pixels)
+                _paste(out, box, place, pixels, self._fill)
         if missing:
             self._read_missing(out, box, missing)
         return out
@@ -185,7 +185,7 @@ class ImageLevel(Image):
             if pixels is None and self._finer is not None:
                 key = self._key, place.tile, *self._rendered_for
                 pixels = self._cache.get(key, self._rendered, place.tile)
-            _paste(out, box, place, self._fill if pixels is None else pixels)
+            _paste(out, box, place, self._fill if pixels is None else pixels, self._fill)
 
         is_worth_it = self._is_costly and len(missing) * self._tile_bytes >= _LEAST_SHARED_BYTES
         workers = self.settings.threads or default_workers() if is_worth_it else 1
@@ -199,7 +199,8 @@ class ImageLevel(Image):
             if self.settings.corrupt_tiles == 'raise':
                 raise
             return None
-        if pixels is not None and (pixels.dtype != self._dtype or pixels.shape[2:] != self._shape[2:]):
+        channels = (self._shape[2],), (self._shape[2] + 1,)  # the second with alpha
+        if pixels is not None and (pixels.dtype != self._dtype or pixels.shape[2:] not in channels):
             raise TypeError(
                 f'{self._source.name}: tile {tile}: expected (h, w, {self._shape[2]}) of {self._dtype}, '
                 f'found {pixels.shape} of {pixels.dtype}'
@@ -274,15 +275,23 @@ class ImageLevel(Image):
         return f'<ImageLevel {height} x {width} x {channels} {self._dtype}, downsample {self.downsample:g}>'
 
 
-def _paste(out: Array, box: Box, place: Placement, pixels: Any) -> None:
-    """Copy what a box has of a tile, an array or one value."""
+def _paste(out: Array, box: Box, place: Placement, pixels: Any, fill: Any) -> None:
+    """Copy what a box has of a tile, an array or one value; lay it on the background if it has alpha."""
     _, top, bottom, left, right = place
     a, b = max(box.y0, top), min(box.y1, bottom)
     c, d = max(box.x0, left), min(box.x1, right)
     is_tile = isinstance(pixels, np.ndarray) and pixels.ndim == 3
-    out[a - box.y0 : b - box.y0, c - box.x0 : d - box.x0] = (
-        pixels[a - top : b - top, c - left : d - left] if is_tile else pixels
-    )
+    part = pixels[a - top : b - top, c - left : d - left] if is_tile else pixels
+    if is_tile and part.shape[2] > out.shape[2]:
+        part = _laid_on(fill, part)
+    out[a - box.y0 : b - box.y0, c - box.x0 : d - box.x0] = part
+
+
+def _laid_on(fill: Any, pixels: Array) -> Array:
+    """Lay pixels of premultiplied alpha, uint8, on a background."""
+    clear = 255 - pixels[:, :, -1:].astype(np.uint16)
+    under = (np.asarray(fill, np.uint16) * clear + 127) // 255
+    return np.asarray(np.minimum(pixels[:, :, :-1] + under, 255), pixels.dtype)
 
 
 def _octave_of(level: ImageLevel) -> ImageLevel:

@@ -51,6 +51,8 @@ class TileSource(Protocol):
     def decode(self, tile: int) -> Array | None:
         """Decode a tile to (h, w, channels), at least what its placement covers; None if absent.
 
+        Of uint8, it may have one more channel, alpha that is multiplied in: it is laid on the background.
+
         Raises
         ------
         CorruptTileError
