@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Hashable
 from functools import partial
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,9 +20,9 @@ from bipl.vendors.info import SlideInfo, parse_length, parse_number
 
 Array: TypeAlias = npt.NDArray[Any]
 
-# Of the tiles that regions are read in, in pixels: larger than those of most files, so that few of theirs
-# are decoded twice, and small enough for reads of a few hundred pixels.
+# Of the tiles that regions are read in, in pixels, where OpenSlide does not tell those of the file.
 _TILE_SIDE = 512
+_TILE_SIDES = range(128, 2049)
 # Of a folder that are looked at: a label or a macro may come first, another kind of file before it.
 _MOST_FILES = 1000
 
@@ -63,10 +64,12 @@ class OpenSlideTiles:
     channels = 3
     is_rgb = True
 
-    def __init__(self, name: str, key: Hashable, shape: tuple[int, int], read: 'Read') -> None:
+    def __init__(
+        self, name: str, key: Hashable, shape: tuple[int, int], tile_shape: tuple[int, int], read: 'Read'
+    ) -> None:
         self.name = name
         self.key = key
-        self.grid = RegularGrid(shape, (min(_TILE_SIDE, shape[0]), min(_TILE_SIDE, shape[1])))
+        self.grid = RegularGrid(shape, tile_shape)
         self._read = read
 
     def decode(self, tile: int) -> Array | None:
@@ -93,8 +96,7 @@ class OpenSlideExtra(OpenSlideTiles):
     def __init__(
         self, name: str, key: Hashable, shape: tuple[int, int], handles: Handles, extra: str
     ) -> None:
-        super().__init__(name, key, shape, self._read_whole)
-        self.grid = RegularGrid(shape, shape)
+        super().__init__(name, key, shape, shape, self._read_whole)
         self._handles = handles
         self._extra = extra
 
@@ -127,7 +129,9 @@ def _describe(path: str, handles: Handles, identity: Hashable) -> SlideInfo:
         if min(shape) < 1:
             raise HandleError(f'level {index} has {shape[1]} x {shape[0]} pixels')
         read = partial(_read_level, handles, index, downsample)
-        levels.append(OpenSlideTiles(f'{path}: level {index}', f'{key} level {index}', shape, read))
+        tile_shape = _tile_shape(properties, index, shape)
+        name = f'{path}: level {index}'
+        levels.append(OpenSlideTiles(name, f'{key} level {index}', shape, tile_shape, read))
     extras = {
         name: partial(OpenSlideExtra, f'{path}: {name}', f'{key} extra {name}', shape, handles, name)
         for name, shape in handles.use(lambda handle: handle.extras()).items()
@@ -156,6 +160,15 @@ def _read_level(handles: Handles, level: int, downsample: float, box: Box) -> Bg
     # Corners are in pixels of level 0: the nearest to the corner in the level's own.
     corner = round(box.y0 * downsample), round(box.x0 * downsample)
     return handles.use(lambda handle: handle.read_region(level, corner, box.shape))
+
+
+def _tile_shape(properties: dict[str, str], level: int, shape: tuple[int, int]) -> tuple[int, int]:
+    """Return the file's own tiles if they are of a handy size, so that a broken one spoils itself alone."""
+    names = (f'openslide.level[{level}].tile-{side}' for side in ('height', 'width'))
+    height, width = (int(parse_number(properties.get(name)) or 0) for name in names)
+    if height not in _TILE_SIDES or width not in _TILE_SIDES:
+        height = width = _TILE_SIDE
+    return min(height, shape[0]), min(width, shape[1])
 
 
 def _mpp_yx(properties: dict[str, str]) -> tuple[float, float] | None:
@@ -190,12 +203,14 @@ def _file_of(path: str) -> str:
 
     Raises
     ------
+    FileNotFoundError
+        If the path does not exist.
     UnsupportedSlideError
         If a folder has none.
     """
-    library = load()
-    if not Path(path).is_dir():
+    if not S_ISDIR(Path(path).stat().st_mode):
         return path
+    library = load()
     files = sorted(str(found) for found in Path(path).iterdir() if found.is_file())
     for file in files[:_MOST_FILES]:
         if library.detect_vendor(file) == 'dicom':
