@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Callable, Hashable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
-from stat import S_ISDIR
+from stat import S_ISDIR, S_ISREG
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,7 +16,10 @@ from bipl.drivers.libopenslide import Bgra, HandleError, Handles, load
 from bipl.errors import BiplError, CorruptSlideError, CorruptTileError, UnsupportedSlideError
 from bipl.geometry import Box, RegularGrid
 from bipl.settings import Settings
+from bipl.storage.opening import open_source
 from bipl.storage.source import Access, Sourceable, file_identity
+from bipl.tiff.file import open_tiff
+from bipl.tiff.tags import Tag
 from bipl.vendors.info import SlideInfo, parse_length, parse_number
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -45,12 +49,27 @@ class OpenSlideDriver(Driver):
         try:
             self._handles = Handles(main)
             self.info = _describe(path, self._handles, _identity(main))
+            if self.info.vendor == 'generic-tiff':
+                _check_is_of_bytes(main)
         except HandleError as error:
             raise _refused(path, load().detect_vendor(main), error) from error
 
     def close(self) -> None:
         """Let go of the file."""
         self._handles.close()
+
+
+def _check_is_of_bytes(path: str) -> None:
+    """Raise UnsupportedSlideError for a TIFF of which OpenSlide would make 8-bit RGB that it is not."""
+    with closing(open_source(path)) as source:
+        directory = open_tiff(source).directories[0]
+        depth = directory.integer(Tag.ImageDepth, 1)
+        bits = max(directory.integers(Tag.BitsPerSample, (1,), most=2**16))
+    if depth != 1 or bits > 8:
+        raise UnsupportedSlideError(
+            f'{path}: expected a TIFF of 8 bits, as OpenSlide gives no other, found ImageDepth {depth}, '
+            f'BitsPerSample {bits}'
+        )
 
 
 class OpenSlideTiles:
@@ -63,6 +82,7 @@ class OpenSlideTiles:
     dtype: np.dtype[Any] = np.dtype(np.uint8)
     channels = 3
     is_rgb = True
+    has_alpha = True
 
     def __init__(
         self, name: str, key: Hashable, shape: tuple[int, int], tile_shape: tuple[int, int], read: 'Read'
@@ -206,10 +226,13 @@ def _file_of(path: str) -> str:
     FileNotFoundError
         If the path does not exist.
     UnsupportedSlideError
-        If a folder has none.
+        If a folder has none, or it is neither file nor folder.
     """
-    if not S_ISDIR(Path(path).stat().st_mode):
+    mode = Path(path).stat().st_mode
+    if S_ISREG(mode):
         return path
+    if not S_ISDIR(mode):  # opening it could wait for ever
+        raise UnsupportedSlideError(f'{path}: expected a file or a folder, found a device, pipe or socket')
     library = load()
     files = sorted(str(found) for found in Path(path).iterdir() if found.is_file())
     for file in files[:_MOST_FILES]:

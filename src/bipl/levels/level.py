@@ -104,6 +104,8 @@ class ImageLevel(Image):
         self._grid = source.grid
         self._shape = (*source.grid.shape, source.channels)
         self._tile_bytes = prod(source.grid.tile_shape) * source.channels * source.dtype.itemsize
+        with_alpha = [(source.channels + 1,)] if getattr(source, 'has_alpha', False) else []
+        self._channels = [(source.channels,), *with_alpha]
         self._is_costly = getattr(source, 'is_costly', True)
         self._dtype = source.dtype
         self._lease = lease
@@ -199,8 +201,7 @@ class ImageLevel(Image):
             if self.settings.corrupt_tiles == 'raise':
                 raise
             return None
-        channels = (self._shape[2],), (self._shape[2] + 1,)  # the second with alpha
-        if pixels is not None and (pixels.dtype != self._dtype or pixels.shape[2:] not in channels):
+        if pixels is not None and (pixels.dtype != self._dtype or pixels.shape[2:] not in self._channels):
             raise TypeError(
                 f'{self._source.name}: tile {tile}: expected (h, w, {self._shape[2]}) of {self._dtype}, '
                 f'found {pixels.shape} of {pixels.dtype}'
