@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -36,6 +37,10 @@ def plain_tiff() -> bytes:
     )
 
 
+def plain_png() -> bytes:
+    return bytes(imagecodecs.png_encode(IMAGE))
+
+
 def broken_svs() -> bytes:
     """A slide of JPEG tiles, of which the one that holds (500, 500) has bytes that are no JPEG."""
     data = bytearray(build_svs(IMAGE, downsamples=(1,), tile=240, thumbnail=False, label=False, macro=False))
@@ -55,11 +60,14 @@ class Case:
     suffix: str
     make: Callable[[], bytes]
     broken: Callable[[], bytes]
+    broken_suffix: str = '.svs'
+    is_of_tiles: bool = True
 
 
 CASES = (
     Case('tiff', '.tif', plain_tiff, broken_svs),
     Case('openslide', '.tif', plain_tiff, broken_svs),
+    Case('raster', '.png', plain_png, lambda: plain_png()[:-20_000], '.png', is_of_tiles=False),
 )
 
 
@@ -176,13 +184,15 @@ def test_what_is_no_slide_is_unsupported(case: Case, tmp_path: Path) -> None:
 
 
 def test_corrupt_tile_spoils_itself_alone(case: Case, tmp_path: Path) -> None:
-    path = tmp_path / 'broken.svs'
+    path = tmp_path / f'broken{case.broken_suffix}'
     path.write_bytes(case.broken())
     with Slide.open(path, driver=case.driver) as slide:
-        sound = slide[:200, :200]
+        sound = slide[:200, :200] if case.is_of_tiles else slide[-9:0, -9:0]
         for _ in range(2):  # and none latches
-            with pytest.raises(CorruptTileError, match=r'broken\.svs.*row \d.*column \d'):
+            with pytest.raises(CorruptTileError, match=r'broken\....: .*row \d.*column \d'):
                 slide[495:505, 495:505]
+        if not case.is_of_tiles:
+            return
         process_cache().clear()
         np.testing.assert_array_equal(slide[:200, :200], sound)
     with bipl.env(corrupt_tiles='background'), Slide.open(path, driver=case.driver) as slide:

@@ -49,7 +49,7 @@ def webp(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
 def jpeg2000(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
     """Decode JPEG 2000, a codestream or a JP2 file."""
     del shape
-    if (size := _stream_size(data)) is not None:
+    if (size := stream_size(data)) is not None:
         check_claim((size.height, size.width), form)
     return np.asarray(imagecodecs.jpeg2k_decode(data))
 
@@ -63,7 +63,7 @@ def jpeg2000_ycbcr(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) ->
 
 
 def _to_rgb(array: Array, data: Buffer, form: SegmentFormat) -> Array:
-    size = _stream_size(data)
+    size = stream_size(data)
     # A second component at every other column can but be chroma: the decoders have made it RGB already.
     is_converted = size is not None and size.column_steps[1:2] not in {b'', b'\1'}
     return array if form.samples != 3 or is_converted else colour.ycbcr_to_rgb(array)
@@ -78,7 +78,7 @@ def jpeg2000_reduced(data: Buffer, form: SegmentFormat, shape: tuple[int, int], 
         If the stream has no such resolution.
     """
     del shape
-    size = _stream_size(data)
+    size = stream_size(data)
     if size is None or size.resolutions < times:
         raise ValueError(f'expected a JPEG 2000 stream of {times} lower resolutions, found {size}')
     check_claim((size.height, size.width), form)
@@ -97,16 +97,17 @@ def jpeg2000_ycbcr_reduced(data: Buffer, form: SegmentFormat, shape: tuple[int, 
     return _to_rgb(jpeg2000_reduced(data, form, shape, times), data, form)
 
 
-class _StreamSize(NamedTuple):
+class StreamSize(NamedTuple):
     """What the SIZ and COD segments of a JPEG 2000 stream say (ITU-T T.800, A.5.1 and A.6.1)."""
 
     height: int
     width: int
     column_steps: bytes
     resolutions: int
+    depths: bytes
 
 
-def _stream_size(data: Buffer) -> _StreamSize | None:
+def stream_size(data: Buffer) -> StreamSize | None:
     """Read the SIZ segment; None if it is not where it belongs."""
     head = bytes(data[:_MOST_BYTES_TO_SIZ])
     start = head.find(_SIZ_MARKER)
@@ -117,7 +118,10 @@ def _stream_size(data: Buffer) -> _StreamSize | None:
     coding = head.find(_COD_MARKER, start + 2 + size)
     # Marker, length, style, progression, layers, component transform; then the number of decompositions.
     resolutions = head[coding + 9] if 0 <= coding < len(head) - 9 else 0
-    return _StreamSize(max(bottom - top, 0), max(right - left, 0), steps[:components], resolutions)
+    depths = head[start + _SIZ.size : start + 2 + size : 3]
+    return StreamSize(
+        max(bottom - top, 0), max(right - left, 0), steps[:components], resolutions, depths[:components]
+    )
 
 
 def lerc(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:

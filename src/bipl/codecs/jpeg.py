@@ -7,6 +7,7 @@ Sources: ITU-T T.81, annex B; JFIF 1.02; Adobe Technical Note 5116 (APP14); TIFF
 """
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import imagecodecs
@@ -19,7 +20,7 @@ _SOI, _EOI, _SOS, _APP0, _APP14 = 0xD8, 0xD9, 0xDA, 0xE0, 0xEE
 # SOF0 to SOF15 without DHT, JPG and DAC.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # Baseline, extended and progressive; the others are lossless, differential or arithmetic.
-_HUFFMAN_FRAMES = frozenset((0xC0, 0xC1, 0xC2))
+HUFFMAN_FRAMES = frozenset((0xC0, 0xC1, 0xC2))
 _UINT8 = np.dtype(np.uint8)
 _ALONE = frozenset((0x01, _SOI, _EOI, *range(0xD0, 0xD8)))
 
@@ -68,6 +69,16 @@ def read_head(data: Buffer) -> StreamHead:
     head, size = _walk(memoryview(data))
     _last_head = bytes(data[:size]), head
     return head
+
+
+def app_bodies(data: Buffer, number: int) -> Iterator[bytes]:
+    """Yield the bodies of the APPn markers of one number before the first scan."""
+    view, position = memoryview(data), 2
+    while position + 4 <= len(view) and view[position] == 0xFF and view[position + 1] != _SOS:
+        length = view[position + 2] << 8 | view[position + 3]
+        if view[position + 1] == _APP0 + number:
+            yield bytes(view[position + 4 : position + 2 + length])
+        position += 2 + length
 
 
 def _walk(view: memoryview) -> tuple[StreamHead, int]:
@@ -157,7 +168,7 @@ def decode_reduced(data: Buffer, form: SegmentFormat, shape: tuple[int, int], ti
 def _output_space(head: StreamHead, form: SegmentFormat) -> str | None:
     """Return what simplejpeg decodes a stream to; None if it is not one of 8 bits that it knows."""
     components = len(head.components)
-    if head.bits != 8 or head.frame not in _HUFFMAN_FRAMES:
+    if head.bits != 8 or head.frame not in HUFFMAN_FRAMES:
         return None
     if form.samples == 1 and components in {1, 3}:
         return 'GRAY'

@@ -12,7 +12,9 @@ ENTRY_POINTS = 'bipl.drivers'
 # Later ones are asked first, as `Driver.register` has it.  Modules are imported when they are asked.
 _OPENSLIDE = r'.*\.(mrxs|vms|vmu|ndpi|scn|dcm|czi|svslide|svsslide|svs|tiff?|bif|qptiff)'
 _TIFF = r'.*\.(tiff?|tf[28]|btf|svs|ptif)'
+_RASTER = r'.*\.(png|jpe?g|jpe|jfif|webp|bmp|dib|jp2|j2k|j2c|jpf|jpx)'
 _BUILT_IN = (
+    Registration.of(_RASTER, 'bipl.drivers.raster:RasterDriver', 'raster'),
     Registration.of(_OPENSLIDE, 'bipl.drivers.openslide:OpenSlideDriver', 'openslide'),
     Registration.of(_TIFF, 'bipl.drivers.tiff:TiffDriver', 'tiff'),
 )

@@ -1,0 +1,190 @@
+"""Files that are one picture: PNG, JPEG, WebP, BMP, JPEG 2000.  What the head says, and decoding.
+
+Each is known by its first bytes, whatever it is called.  The head tells shape and dtype, so that nothing is
+decoded to open a file (but BMP, whose palette decides whether it is grey).
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import imagecodecs
+import numpy as np
+
+from bipl.codecs import claims, jpeg
+from bipl.codecs.colour import cmyk_to_rgb
+from bipl.codecs.images import stream_size
+from bipl.codecs.segment import Array, Buffer, SegmentFormat
+
+_PNG = b'\x89PNG\r\n\x1a\n'
+_JPEG = b'\xff\xd8\xff'
+_JP2 = b'\0\0\0\x0cjP  \r\n\x87\n'
+_J2K = b'\xff\x4f\xff\x51'
+# Of PNG, by colour type: grey, RGB, palette, grey and alpha, RGB and alpha (PNG specification, 11.2.2).
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
+_JPEG_REDUCTIONS = 3
+_MOST_PROFILE_BYTES = 2**26
+
+
+class Picture(NamedTuple):
+    """What the head of a file says.
+
+    `kind` is `png`, `jpeg`, `webp`, `bmp` or `jpeg2000`; `reductions` says how often it can be halved while
+    it is decoded.
+    """
+
+    kind: str
+    height: int
+    width: int
+    channels: int
+    dtype: np.dtype[np.generic]
+    reductions: int = 0
+
+
+def read_picture(data: Buffer) -> Picture | None:
+    """Read the head; None if this is none of the formats.
+
+    Raises
+    ------
+    ValueError, struct.error
+        If it is, and the head is broken.
+    """
+    head = bytes(data[:12])
+    if head.startswith(_PNG):
+        return _png(data)
+    if head.startswith(_JPEG):
+        return _jpeg(data)
+    if head[:4] == b'RIFF' and head[8:] == b'WEBP':
+        return _webp(data)
+    if head.startswith((_JP2, _J2K)):
+        return _jpeg2000(data)
+    # Two letters alone are no format: the size of its header follows (12 to 124 bytes).
+    if head[:2] == b'BM' and len(data) > 18 and 12 <= int.from_bytes(data[14:18], 'little') <= 124:
+        return _bmp(data)
+    return None
+
+
+def decode_picture(data: Buffer, picture: Picture, times: int = 0) -> Array:
+    """Decode to (h, w, channels), a JPEG at `1 / 2**times`.
+
+    Raises
+    ------
+    Exception
+        Of any type, if it cannot be decoded, or is not what the head says.
+    """
+    array = _decode_jpeg(data, picture, times) if picture.kind == 'jpeg' else _DECODE[picture.kind](data)
+    array = np.asarray(array)
+    if array.ndim == 2:
+        array = array[:, :, None]
+    expected = (-(-picture.height >> times), -(-picture.width >> times), picture.channels)
+    if array.shape != expected or array.dtype != picture.dtype:
+        raise ValueError(f'expected {expected} of {picture.dtype}, found {array.shape} of {array.dtype}')
+    return array
+
+
+_DECODE = {
+    'png': imagecodecs.png_decode,
+    'webp': imagecodecs.webp_decode,
+    'bmp': imagecodecs.bmp_decode,
+    'jpeg2000': imagecodecs.jpeg2k_decode,
+}
+
+
+def _png(data: Buffer) -> Picture:
+    width, height, depth, colours = struct.unpack_from('>IIBB', data, 16)
+    if colours not in _PNG_CHANNELS:
+        raise ValueError(f'PNG: expected a colour type of 0, 2, 3, 4 or 6, found {colours}')
+    is_transparent = any(name == b'tRNS' for name, _ in _png_chunks(data))
+    return Picture(
+        'png',
+        height,
+        width,
+        _PNG_CHANNELS[colours] + is_transparent,
+        np.dtype(np.uint16 if depth == 16 else np.uint8),
+    )
+
+
+def _png_chunks(data: Buffer) -> Iterator[tuple[bytes, Buffer]]:
+    """Yield name and body of the chunks before the pixels."""
+    at = len(_PNG)
+    while at + 8 <= len(data):
+        size, name = struct.unpack_from('>I4s', data, at)
+        if name in {b'IDAT', b'IEND'}:
+            return
+        yield name, data[at + 8 : at + 8 + size]
+        at += 12 + size
+
+
+def _jpeg(data: Buffer) -> Picture:
+    head = jpeg.read_head(data)
+    if not head.height or len(head.components) not in {1, 3, 4}:
+        raise ValueError(f'JPEG: expected 1, 3 or 4 components and a height, found {head}')
+    channels = min(len(head.components), 3)
+    reductions = _JPEG_REDUCTIONS if head.bits == 8 and head.frame in jpeg.HUFFMAN_FRAMES else 0
+    dtype = np.dtype(np.uint8 if head.bits <= 8 else np.uint16)
+    return Picture('jpeg', head.height, head.width, channels, dtype, reductions)
+
+
+def _decode_jpeg(data: Buffer, picture: Picture, times: int) -> Array:
+    head = jpeg.read_head(data)
+    samples = len(head.components)
+    form = SegmentFormat(samples=samples, bits=head.bits, dtype=picture.dtype, is_ycbcr=samples == 3)
+    shape = picture.height, picture.width
+    array = jpeg.decode_reduced(data, form, shape, times) if times else jpeg.decode(data, form, shape)
+    if samples < 4:
+        return array
+    # Adobe's are inverted (Technical Note 5116 does not tell, all of its programs do so).
+    return cmyk_to_rgb(array if head.adobe_transform is None else ~array, head.bits)
+
+
+def _webp(data: Buffer) -> Picture:
+    claim = claims.webp(data)
+    if claim is None:
+        raise ValueError('WebP: expected a head of 30 bytes, found fewer')
+    kind = bytes(data[12:16])
+    has_alpha = bool(data[20] & 0x10) if kind == b'VP8X' else kind == b'VP8L' and bool(data[24] & 0x10)
+    return Picture('webp', *claim, 3 + has_alpha, np.dtype(np.uint8))
+
+
+def _jpeg2000(data: Buffer) -> Picture:
+    size = stream_size(data)
+    if size is None or not size.depths or len(set(size.depths)) > 1:
+        raise ValueError(f'JPEG 2000: expected components of one depth, found {size}')
+    bits, is_signed = (size.depths[0] & 0x7F) + 1, size.depths[0] >> 7
+    dtype = np.dtype(f'{"i" if is_signed else "u"}{1 if bits <= 8 else 2 if bits <= 16 else 4}')
+    return Picture('jpeg2000', size.height, size.width, len(size.depths), dtype)
+
+
+def _bmp(data: Buffer) -> Picture:
+    array = np.asarray(imagecodecs.bmp_decode(data))
+    height, width, *channels = array.shape
+    return Picture('bmp', height, width, channels[0] if channels else 1, array.dtype)
+
+
+def read_profile(data: Buffer, picture: Picture) -> bytes | None:
+    """Return the colour profile of a PNG, JPEG or WebP file, None if there is none.
+
+    Sources: PNG specification, 11.3.2.3; ICC.1, annex B.4; RFC 9649, section 2.7.1.4.
+    """
+    if picture.kind == 'png':
+        packed = next((bytes(body) for name, body in _png_chunks(data) if name == b'iCCP'), None)
+        if packed is None:
+            return None
+        _, _, stream = packed.partition(b'\0')
+        return zlib.decompressobj().decompress(stream[1:], _MOST_PROFILE_BYTES)
+    if picture.kind == 'jpeg':
+        return (
+            b''.join(body[14:] for body in jpeg.app_bodies(data, 2) if body[:12] == b'ICC_PROFILE\0') or None
+        )
+    if picture.kind == 'webp':
+        return next((bytes(body) for name, body in _riff_chunks(data) if name == b'ICCP'), None)
+    return None
+
+
+def _riff_chunks(data: Buffer) -> Iterator[tuple[bytes, Buffer]]:
+    at = 12
+    while at + 8 <= len(data):
+        name, size = struct.unpack_from('<4sI', data, at)
+        yield name, data[at + 8 : at + 8 + size]
+        at += 8 + size + (size & 1)

@@ -1,0 +1,132 @@
+"""The raster driver: a plain picture as a slide of one level."""
+
+from collections.abc import Hashable
+from functools import partial
+from threading import Lock
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from bipl.codecs.pictures import Picture, decode_picture, read_picture, read_profile
+from bipl.drivers.base import Driver
+from bipl.errors import CorruptSlideError, CorruptTileError, UnsupportedSlideError
+from bipl.geometry import RegularGrid
+from bipl.settings import Settings
+from bipl.storage.opening import open_source
+from bipl.storage.source import Access, ByteSource, Sourceable
+from bipl.vendors.info import SlideInfo, default_background
+
+Array: TypeAlias = npt.NDArray[Any]
+
+# What a file may decode to: packed best, a PNG holds a thousandth of its pixels, WebP and JPEG 2000 less.
+_MOST_EXPANSION = 2**14
+_SURELY_DECODED_BYTES = 2**27
+
+
+class RasterDriver(Driver):
+    """Reads PNG, JPEG, WebP, BMP and JPEG 2000 files: grey, alpha and 16 bits stay what they are.
+
+    Such files are decoded in one go, when they are first read.  What is larger than the tile cache is kept
+    decoded while the slide is open, beside the cache.  An orientation in EXIF is not applied.
+    """
+
+    name = 'raster'
+
+    def __init__(self, source: Sourceable, access: Access, settings: Settings) -> None:
+        self._source = opened = open_source(source, access=access)
+        try:
+            self.info = _describe(opened, settings)
+        except BaseException:
+            opened.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._source.close()
+
+
+class RasterTiles:
+    """A `TileSource` of one tile, the picture.  Thread-safe."""
+
+    def __init__(self, source: ByteSource, picture: Picture, settings: Settings) -> None:
+        self.name = source.name
+        self.key: Hashable = f'raster {source.identity}'
+        self.grid = RegularGrid((picture.height, picture.width), (picture.height, picture.width))
+        self.dtype: np.dtype[Any] = picture.dtype
+        self.channels = picture.channels
+        self.is_rgb = picture.channels >= 3
+        self.reductions = picture.reductions
+        self._source = source
+        self._picture = picture
+        self._most_cached = settings.tile_cache
+        self._kept: Array | None = None
+        self._lock = Lock()
+
+    def decode(self, tile: int) -> Array:
+        """Decode the picture.
+
+        Raises
+        ------
+        CorruptTileError
+            If it cannot be decoded.
+        """
+        picture = self._picture
+        size_bytes = picture.height * picture.width * picture.channels * picture.dtype.itemsize
+        if size_bytes <= self._most_cached:
+            return self.decode_reduced(tile, 0)
+        with self._lock:  # the cache will not keep it, and two at once would take twice the memory
+            if self._kept is None:
+                self._kept = self.decode_reduced(tile, 0)
+            return self._kept
+
+    def decode_reduced(self, tile: int, times: int) -> Array:
+        """Decode the picture at `1 / 2**times`."""
+        del tile
+        picture = self._picture
+        claimed = picture.height * picture.width * picture.channels * picture.dtype.itemsize
+        if claimed > max(_SURELY_DECODED_BYTES, _MOST_EXPANSION * self._source.size):
+            raise self._corrupt(f'{claimed:,} bytes of pixels in a file of {self._source.size:,}')
+        try:
+            return decode_picture(self._source.read(0, self._source.size), picture, times)
+        except CorruptSlideError:
+            raise
+        except Exception as error:
+            raise self._corrupt(str(error)) from error
+
+    def _corrupt(self, found: str) -> CorruptTileError:
+        kind = self._picture.kind
+        return CorruptTileError(f'{self.name}: row 0, column 0: expected a {kind} picture, found {found}')
+
+
+def _describe(source: ByteSource, settings: Settings) -> SlideInfo:
+    data = source.read(0, source.size)
+    try:
+        picture = read_picture(data)
+    except Exception as error:
+        raise CorruptSlideError(f'{source.name}: expected the head of a picture, found {error}') from error
+    if picture is None:
+        raise UnsupportedSlideError(
+            f'{source.name}: expected PNG, JPEG, WebP, BMP or JPEG 2000, found {bytes(data[:8])!r}'
+        )
+    if not (picture.height and picture.width):
+        raise CorruptSlideError(
+            f'{source.name}: expected a picture of pixels, found {picture.height} x {picture.width}'
+        )
+    tiles = RasterTiles(source, picture, settings)
+    return SlideInfo(
+        vendor=f'plain-{picture.kind}',
+        levels=(tiles,),
+        extras={},
+        mpp_yx=None,
+        background=default_background(tiles.dtype, tiles.channels, is_rgb=tiles.is_rgb),
+        properties={'openslide.vendor': f'plain-{picture.kind}', 'openslide.level-count': '1'},
+        icc_profile=partial(_profile, source, picture),
+    )
+
+
+def _profile(source: ByteSource, picture: Picture) -> bytes | None:
+    try:
+        return read_profile(source.read(0, source.size), picture)
+    except Exception as error:
+        raise CorruptSlideError(f'{source.name}: expected an ICC profile, found {error}') from error
