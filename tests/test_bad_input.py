@@ -189,13 +189,12 @@ def test_a_file_with_changed_bytes_is_read_or_refused(number, changed):
     ('data', 'match'),
     [
         (b'', 'empty file of 0 bytes'),
-        (b'\x89PNG\r\n\x1a\n' + bytes(50), r'expected a TIFF.*PNG'),
         (b'PK\3\4' + bytes(50), 'expected a TIFF'),
         (b'%PDF-1.7' + bytes(50), 'expected a TIFF'),
         (b'<!DOCTYPE html><title>Not found</title>', 'expected a TIFF'),
         (bytes(1000), 'expected a TIFF'),
     ],
-    ids=['empty', 'png', 'zip', 'pdf', 'html', 'zeros'],
+    ids=['empty', 'zip', 'pdf', 'html', 'zeros'],
 )
 def test_what_is_no_slide_is_unsupported(data, match, tmp_path):
     path = tmp_path / 'a.svs'

@@ -11,6 +11,7 @@ from PIL import ImageCms
 
 import bipl
 from bipl import CorruptSlideError, CorruptTileError, Slide, UnsupportedSlideError
+from bipl.codecs import pictures
 from bipl.codecs.pictures import read_picture
 from tests.builders.patterns import noise_image, smooth_image
 from tests.real import needs_slides, slide_path
@@ -113,7 +114,7 @@ def test_what_is_larger_than_the_cache_is_decoded_once(monkeypatch: pytest.Monke
     calls = []
     decode = imagecodecs.png_decode
     monkeypatch.setitem(
-        __import__('bipl.codecs.pictures', fromlist=['_DECODE'])._DECODE,
+        pictures._DECODE,
         'png',
         lambda data: calls.append(1) or decode(data),
     )
@@ -142,8 +143,16 @@ def test_a_cut_file_is_an_error(kind: str) -> None:
 def test_a_claim_out_of_proportion_is_an_error() -> None:
     data = bytearray(LOSSLESS['png rgb'][0])
     data[16:24] = b'\x00\x10\x00\x00' * 2
-    with pytest.raises(CorruptTileError, match='bytes of pixels in a file of'):
-        Slide.open(bytes(data))[0:1, 0:1]
+    with pytest.raises(CorruptSlideError, match='expected a picture of up to'):
+        Slide.open(bytes(data))
+
+
+def test_png_of_wrong_check_sums_is_an_error() -> None:
+    """Pixels are changed so that deflate goes on: libpng would give others, and warn."""
+    data = bytearray(imagecodecs.png_encode(COLOUR, level=0))
+    data[len(data) // 2] ^= 0x40
+    with pytest.raises(CorruptTileError, match='check sum'):
+        Slide.open(bytes(data)).numpy()
 
 
 def test_two_letters_are_no_bitmap() -> None:

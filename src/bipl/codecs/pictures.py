@@ -41,6 +41,11 @@ class Picture(NamedTuple):
     dtype: np.dtype[np.generic]
     reductions: int = 0
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all samples."""
+        return self.height * self.width * self.channels * self.dtype.itemsize
+
 
 def read_picture(data: Buffer) -> Picture | None:
     """Read the head; None if this is none of the formats.
@@ -83,8 +88,17 @@ def decode_picture(data: Buffer, picture: Picture, times: int = 0) -> Array:
     return array
 
 
+def _decode_png(data: Buffer) -> Array:
+    """Decode PNG, after a look at the check sums of what matters: libpng warns, and goes on."""
+    for name, body, found in _png_chunks(data):
+        is_critical = not name[0] & 0x20  # its name begins with a capital letter (PNG specification, 5.4)
+        if is_critical and zlib.crc32(body, zlib.crc32(name)) != found:
+            raise ValueError(f'a chunk {name!r} of another check sum')
+    return np.asarray(imagecodecs.png_decode(data))
+
+
 _DECODE = {
-    'png': imagecodecs.png_decode,
+    'png': _decode_png,
     'webp': imagecodecs.webp_decode,
     'bmp': imagecodecs.bmp_decode,
     'jpeg2000': imagecodecs.jpeg2k_decode,
@@ -95,7 +109,7 @@ def _png(data: Buffer) -> Picture:
     width, height, depth, colours = struct.unpack_from('>IIBB', data, 16)
     if colours not in _PNG_CHANNELS:
         raise ValueError(f'PNG: expected a colour type of 0, 2, 3, 4 or 6, found {colours}')
-    is_transparent = any(name == b'tRNS' for name, _ in _png_chunks(data))
+    is_transparent = _png_chunk(data, b'tRNS') is not None
     return Picture(
         'png',
         height,
@@ -105,15 +119,24 @@ def _png(data: Buffer) -> Picture:
     )
 
 
-def _png_chunks(data: Buffer) -> Iterator[tuple[bytes, Buffer]]:
-    """Yield name and body of the chunks before the pixels."""
+def _png_chunks(data: Buffer) -> Iterator[tuple[bytes, Buffer, int]]:
+    """Yield name, body and check sum of the chunks that are there in full."""
     at = len(_PNG)
-    while at + 8 <= len(data):
+    while at + 12 <= len(data):
         size, name = struct.unpack_from('>I4s', data, at)
-        if name in {b'IDAT', b'IEND'}:
+        end = at + 8 + size
+        if end + 4 > len(data):
             return
-        yield name, data[at + 8 : at + 8 + size]
-        at += 12 + size
+        yield name, data[at + 8 : end], int.from_bytes(data[end : end + 4], 'big')
+        at = end + 4
+
+
+def _png_chunk(data: Buffer, wanted: bytes) -> bytes | None:
+    """Return the body of a chunk before the pixels."""
+    for name, body, _ in _png_chunks(data):
+        if name in {wanted, b'IDAT'}:
+            return bytes(body) if name == wanted else None
+    return None
 
 
 def _jpeg(data: Buffer) -> Picture:
@@ -168,7 +191,7 @@ def read_profile(data: Buffer, picture: Picture) -> bytes | None:
     Sources: PNG specification, 11.3.2.3; ICC.1, annex B.4; RFC 9649, section 2.7.1.4.
     """
     if picture.kind == 'png':
-        packed = next((bytes(body) for name, body in _png_chunks(data) if name == b'iCCP'), None)
+        packed = _png_chunk(data, b'iCCP')
         if packed is None:
             return None
         _, _, stream = packed.partition(b'\0')

@@ -37,7 +37,13 @@ def open_file(source: Sourceable, *, driver: str | None, access: Access, setting
     path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
     identity = None if path is None else _identity(path)
     reasons: list[tuple[str, BiplError]] = []
-    for found in candidates(path, settings.drivers, driver):
+    for found, is_meant in candidates(path, settings.drivers, driver):
+        if (
+            not is_meant
+            and reasons
+            and all(isinstance(error, MissingDependencyError) for _, error in reasons)
+        ):
+            break  # what is meant for others may look like ours: a .mrxs file is a JPEG
         key: Hashable = None if identity is None else (identity, os.path.abspath(path or ''), found, access)  # noqa: PTH100
         try:
             with position_kept(source):

@@ -49,10 +49,16 @@ class OpenSlideDriver(Driver):
         try:
             self._handles = Handles(main)
             self.info = _describe(path, self._handles, _identity(main))
-            if self.info.vendor == 'generic-tiff':
-                _check_is_of_bytes(main)
+        except UnsupportedSlideError as error:
+            if path.lower().endswith('.mrxs') and not Path(path[:-5]).is_dir():  # by content, it is a JPEG
+                raise CorruptSlideError(
+                    f'{path}: expected the folder {path[:-5]} beside it, which holds the slide, found none'
+                ) from error
+            raise
         except HandleError as error:
             raise _refused(path, load().detect_vendor(main), error) from error
+        if self.info.vendor == 'generic-tiff':
+            _check_is_of_bytes(main)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -71,9 +71,7 @@ class RasterTiles:
         CorruptTileError
             If it cannot be decoded.
         """
-        picture = self._picture
-        size_bytes = picture.height * picture.width * picture.channels * picture.dtype.itemsize
-        if size_bytes <= self._most_cached:
+        if self._picture.size_bytes <= self._most_cached:
             return self.decode_reduced(tile, 0)
         with self._lock:  # the cache will not keep it, and two at once would take twice the memory
             if self._kept is None:
@@ -83,20 +81,13 @@ class RasterTiles:
     def decode_reduced(self, tile: int, times: int) -> Array:
         """Decode the picture at `1 / 2**times`."""
         del tile
-        picture = self._picture
-        claimed = picture.height * picture.width * picture.channels * picture.dtype.itemsize
-        if claimed > max(_SURELY_DECODED_BYTES, _MOST_EXPANSION * self._source.size):
-            raise self._corrupt(f'{claimed:,} bytes of pixels in a file of {self._source.size:,}')
+        data = self._source.read(0, self._source.size)
         try:
-            return decode_picture(self._source.read(0, self._source.size), picture, times)
-        except CorruptSlideError:
-            raise
+            return decode_picture(data, self._picture, times)
         except Exception as error:
-            raise self._corrupt(str(error)) from error
-
-    def _corrupt(self, found: str) -> CorruptTileError:
-        kind = self._picture.kind
-        return CorruptTileError(f'{self.name}: row 0, column 0: expected a {kind} picture, found {found}')
+            raise CorruptTileError(
+                f'{self.name}: row 0, column 0: expected a {self._picture.kind} picture, found {error}'
+            ) from error
 
 
 def _describe(source: ByteSource, settings: Settings) -> SlideInfo:
@@ -109,9 +100,11 @@ def _describe(source: ByteSource, settings: Settings) -> SlideInfo:
         raise UnsupportedSlideError(
             f'{source.name}: expected PNG, JPEG, WebP, BMP or JPEG 2000, found {bytes(data[:8])!r}'
         )
-    if not (picture.height and picture.width):
+    most_bytes = max(_SURELY_DECODED_BYTES, _MOST_EXPANSION * source.size)
+    if not 0 < picture.size_bytes <= most_bytes:
         raise CorruptSlideError(
-            f'{source.name}: expected a picture of pixels, found {picture.height} x {picture.width}'
+            f'{source.name}: expected a picture of up to {most_bytes:,} bytes in a file of {source.size:,}, '
+            f'found one of {picture.height} x {picture.width} x {picture.channels} {picture.dtype}'
         )
     tiles = RasterTiles(source, picture, settings)
     return SlideInfo(

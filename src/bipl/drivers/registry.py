@@ -45,8 +45,10 @@ def _loaded(driver: type[Driver] | str) -> type[Driver]:
     return loaded
 
 
-def candidates(path: str | None, allowed: tuple[str, ...], wanted: str | None) -> Iterator[type[Driver]]:
-    """Yield the drivers to ask, those whose expression matches the path first.
+def candidates(
+    path: str | None, allowed: tuple[str, ...], wanted: str | None
+) -> Iterator[tuple[type[Driver], bool]]:
+    """Yield the drivers to ask, those whose expression matches the path first, and whether it does.
 
     The others follow: an extension may lie, and bytes have none.
 
@@ -80,4 +82,4 @@ def candidates(path: str | None, allowed: tuple[str, ...], wanted: str | None) -
     for entry in (*matching, *others):
         if entry.driver not in seen:
             seen.add(entry.driver)
-            yield _loaded(entry.driver)
+            yield _loaded(entry.driver), entry in matching
