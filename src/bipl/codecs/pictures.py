@@ -19,6 +19,8 @@ from bipl.codecs.segment import Array, Buffer, SegmentFormat
 
 _PNG = b'\x89PNG\r\n\x1a\n'
 _JPEG = b'\xff\xd8\xff'
+# The frame of JPEG-LS, which is another format (ITU-T T.87, C.1).
+_JPEG_LS = b'\xf7'
 _JP2 = b'\0\0\0\x0cjP  \r\n\x87\n'
 _J2K = b'\xff\x4f\xff\x51'
 # Of PNG, by colour type: grey, RGB, palette, grey and alpha, RGB and alpha (PNG specification, 11.2.2).
@@ -58,7 +60,7 @@ def read_picture(data: Buffer) -> Picture | None:
     head = bytes(data[:12])
     if head.startswith(_PNG):
         return _png(data)
-    if head.startswith(_JPEG):
+    if head.startswith(_JPEG) and head[3:4] != _JPEG_LS:
         return _jpeg(data)
     if head[:4] == b'RIFF' and head[8:] == b'WEBP':
         return _webp(data)
