@@ -1,4 +1,4 @@
-"""What bipl says of each real file: `python -m tests.real_table` writes the table that the tests hold it to."""
+"""What bipl says of each real file: `python -m tests.real_table` writes the table that tests hold it to."""
 
 import os
 from functools import cache

@@ -1,13 +1,14 @@
 """Files that are one picture: PNG, JPEG, WebP, BMP, JPEG 2000.  What the head says, and decoding.
 
 Each is known by its first bytes, whatever it is called.  The head tells shape and dtype, so that nothing is
-decoded to open a file (but BMP, whose palette decides whether it is grey).
+decoded to open a file.
 """
 
+import io
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import imagecodecs
 import numpy as np
@@ -99,14 +100,6 @@ def _decode_png(data: Buffer) -> Array:
     return np.asarray(imagecodecs.png_decode(data))
 
 
-_DECODE = {
-    'png': _decode_png,
-    'webp': imagecodecs.webp_decode,
-    'bmp': imagecodecs.bmp_decode,
-    'jpeg2000': imagecodecs.jpeg2k_decode,
-}
-
-
 def _png(data: Buffer) -> Picture:
     width, height, depth, colours = struct.unpack_from('>IIBB', data, 16)
     if colours not in _PNG_CHANNELS:
@@ -181,10 +174,31 @@ def _jpeg2000(data: Buffer) -> Picture:
     return Picture('jpeg2000', size.height, size.width, len(size.depths), dtype)
 
 
+def _open_bmp(data: Buffer) -> Any:
+    """Read the head by Pillow; imagecodecs reads beyond its buffer where the width is a lie (2026.10.10)."""
+    from PIL.BmpImagePlugin import BmpImageFile
+
+    return BmpImageFile(io.BytesIO(data))
+
+
 def _bmp(data: Buffer) -> Picture:
-    array = np.asarray(imagecodecs.bmp_decode(data))
-    height, width, *channels = array.shape
-    return Picture('bmp', height, width, channels[0] if channels else 1, array.dtype)
+    opened = _open_bmp(data)
+    channels = {'1': 1, 'L': 1, 'RGBA': 4}.get(opened.mode, 3)
+    return Picture('bmp', opened.height, opened.width, channels, np.dtype(np.uint8))
+
+
+def _decode_bmp(data: Buffer) -> Array:
+    opened = _open_bmp(data)
+    mode = {'1': 'L', 'L': 'L', 'RGBA': 'RGBA'}.get(opened.mode, 'RGB')
+    return np.asarray(opened.convert(mode))
+
+
+_DECODE = {
+    'png': _decode_png,
+    'webp': imagecodecs.webp_decode,
+    'bmp': _decode_bmp,
+    'jpeg2000': imagecodecs.jpeg2k_decode,
+}
 
 
 def read_profile(data: Buffer, picture: Picture) -> bytes | None:
