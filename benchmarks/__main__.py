@@ -1,14 +1,15 @@
-"""Run the benchmarks: `python -m benchmarks [imports] [opening] [reading] [scaling]`."""
+"""Run the benchmarks: `python -m benchmarks [imports] [opening] [reading] [scaling] [drivers]`."""
 
 import argparse
 
-from benchmarks import imports, opening, reading, scaling
+from benchmarks import drivers, imports, opening, reading, scaling
 
 BENCHMARKS = {
     'imports': imports.main,
     'opening': opening.main,
     'reading': reading.main,
     'scaling': scaling.main,
+    'drivers': drivers.main,
 }
 
 

@@ -19,7 +19,7 @@ from ctypes.util import find_library
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Lock
+from threading import Lock, local
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -59,6 +59,9 @@ _WITHOUT_HANDLE: dict[str, tuple[Any, tuple[Any, ...]]] = {
 }
 _NAMES = ('libopenslide.so.1', 'libopenslide.so.0', 'libopenslide.1.dylib', 'libopenslide-1.dll')
 _MOST_PROFILE_BYTES = 2**26
+# What a thread keeps to read into.
+_MOST_SCRATCH_PIXELS = 2**20
+_scratch = local()
 
 
 class HandleError(Exception):
@@ -210,8 +213,17 @@ class Handle:
     def _picture(
         self, shape: tuple[int, int], function: str, arguments: Callable[[int], tuple[Any, ...]]
     ) -> Bgra:
-        """Let a function fill native 32-bit ARGB; return its bytes, from the low one up."""
-        out = np.empty(shape, np.uint32)
+        """Let a function fill native 32-bit ARGB; return its bytes, from the low one up.
+
+        They are the calling thread's own until its next call: pages that are new cost as much as decoding.
+        """
+        count = shape[0] * shape[1]
+        buffer: npt.NDArray[np.uint32] | None = getattr(_scratch, 'buffer', None)
+        if buffer is None or buffer.size < count:
+            buffer = np.empty(count, np.uint32)
+            if count <= _MOST_SCRATCH_PIXELS:
+                _scratch.buffer = buffer
+        out = buffer[:count].reshape(shape)
         self._call(function, *arguments(out.ctypes.data))
         return out.astype('<u4', copy=False).view(np.uint8).reshape(*shape, 4)
 

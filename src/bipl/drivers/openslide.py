@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from bipl.cache import process_cache
 from bipl.drivers.base import Driver
 from bipl.drivers.libopenslide import Bgra, HandleError, Handles, load
 from bipl.errors import BiplError, CorruptSlideError, CorruptTileError, UnsupportedSlideError
@@ -140,10 +141,13 @@ Read: TypeAlias = Callable[[Box], Bgra]
 def _upright(bgra: Bgra) -> Array | None:
     """Return RGB where all is opaque, RGBA where some is, None where nothing is."""
     alpha = bgra[:, :, 3]
-    least = alpha.min()
-    if least == 255:
-        return np.ascontiguousarray(bgra[:, :, 2::-1])
-    return np.ascontiguousarray(bgra[:, :, [2, 1, 0, 3]]) if alpha.any() else None
+    is_opaque = alpha.min() == 255
+    if not is_opaque and not alpha.any():
+        return None
+    out = process_cache().empty((*alpha.shape, 3 if is_opaque else 4), np.uint8)
+    for i, channel in enumerate((2, 1, 0, 3)[: out.shape[2]]):  # thrice as fast as numpy's own reversal
+        out[:, :, i] = bgra[:, :, channel]
+    return out
 
 
 def _describe(path: str, handles: Handles, identity: Hashable) -> SlideInfo:
