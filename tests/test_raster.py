@@ -1,6 +1,9 @@
 """Plain pictures as slides: grey, alpha and 16 bits stay what they are; judged by Pillow and OpenCV."""
 
 import io
+import struct
+import sys
+import zlib
 from pathlib import Path
 
 import imagecodecs
@@ -12,7 +15,7 @@ from PIL import ImageCms
 import bipl
 from bipl import CorruptSlideError, CorruptTileError, Slide, UnsupportedSlideError
 from bipl.codecs import pictures
-from bipl.codecs.pictures import read_picture
+from bipl.codecs.pictures import decode_picture, read_picture
 from tests.builders.patterns import noise_image, smooth_image
 from tests.real import needs_slides, slide_path
 
@@ -112,7 +115,7 @@ def test_colour_profile(kind: str) -> None:
 
 def test_what_is_larger_than_the_cache_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    decode = imagecodecs.png_decode
+    decode = pictures._DECODE['png']
     monkeypatch.setitem(
         pictures._DECODE,
         'png',
@@ -149,10 +152,46 @@ def test_a_claim_out_of_proportion_is_an_error() -> None:
 
 def test_png_of_wrong_check_sums_is_an_error() -> None:
     """Pixels are changed so that deflate goes on: libpng would give others, and warn."""
-    data = bytearray(imagecodecs.png_encode(COLOUR, level=0))
-    data[len(data) // 2] ^= 0x40
-    with pytest.raises(CorruptTileError, match='check sum'):
-        Slide.open(bytes(data)).numpy()
+    for image in (COLOUR, COLOUR.astype(np.uint16)):
+        data = bytearray(imagecodecs.png_encode(image, level=0))
+        data[len(data) // 2] ^= 0x40
+        with pytest.raises(CorruptTileError, match='check sum|broken data stream'):
+            Slide.open(bytes(data)).numpy()
+
+
+def test_broken_pngs_take_no_reference_of_none() -> None:
+    """The error path of a codec took one each time, and none left ends the process (before Python 3.12)."""
+    deep = np.zeros((40, 30, 3), np.uint16)
+    rows = bytes(40 * (1 + 30 * 6))
+    files = [bytes(imagecodecs.png_encode(image, level=9)) for image in (COLOUR, deep)]
+    broken = [files[0][:-400], files[1][:-30], deep_png(rows[:-9]), deep_png(b'\x09' + rows[1:])]
+    for data in broken:
+        picture = read_picture(data)
+        before = sys.getrefcount(None)
+        refused = 0
+        for _ in range(400):
+            try:
+                decode_picture(data, picture)
+            except (ValueError, OSError):
+                refused += 1
+        assert refused == 400
+        assert sys.getrefcount(None) > before - 200
+    assert not Slide.open(deep_png(rows)).numpy().any()
+
+
+def deep_png(rows: bytes) -> bytes:
+    """Return a PNG of 40 x 30 pixels of RGB of 16 bits, of rows as they are filtered."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack('>I', len(body)) + name + body + struct.pack('>I', zlib.crc32(name + body))
+
+    head = struct.pack('>IIBBBBB', 30, 40, 16, 2, 0, 0, 0)
+    return (
+        b'\x89PNG\r\n\x1a\n'
+        + chunk(b'IHDR', head)
+        + chunk(b'IDAT', zlib.compress(rows))
+        + chunk(b'IEND', b'')
+    )
 
 
 def test_two_letters_are_no_bitmap() -> None:

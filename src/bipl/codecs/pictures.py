@@ -26,6 +26,11 @@ _JP2 = b'\0\0\0\x0cjP  \r\n\x87\n'
 _J2K = b'\xff\x4f\xff\x51'
 # Of PNG, by colour type: grey, RGB, palette, grey and alpha, RGB and alpha (PNG specification, 11.2.2).
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
+_MOST_PNG_FILTER = 4
+# Left, top, steps across and down of the seven pictures of an interlaced one (PNG specification, 8.2).
+_ADAM7 = (
+    (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2),
+)  # fmt: skip
 _JPEG_REDUCTIONS = 3
 _MOST_PROFILE_BYTES = 2**26
 
@@ -92,12 +97,57 @@ def decode_picture(data: Buffer, picture: Picture, times: int = 0) -> Array:
 
 
 def _decode_png(data: Buffer) -> Array:
-    """Decode PNG, after a look at the check sums of what matters: libpng warns, and goes on."""
+    """Decode PNG by Pillow, which is strict; of 16 bits and more than grey it knows but eight, so by libpng.
+
+    libpng warns of wrong check sums and goes on.  Where it ends in an error, imagecodecs (2026.10.10) gives
+    up a reference to None that it does not have, and the thousandth of them ends the process; so what could
+    end in one is looked for before.
+    """
+    if data[24] < 16 or _png(data).channels == 1:
+        return _decode_by_pillow(data)
+    _check_png(data)
+    return np.asarray(imagecodecs.png_decode(data))
+
+
+def _decode_by_pillow(data: Buffer) -> Array:
+    from PIL.PngImagePlugin import PngImageFile
+
+    opened = PngImageFile(io.BytesIO(data))
+    is_transparent = 'transparency' in opened.info
+    if opened.mode.startswith('I'):
+        return np.asarray(opened).astype(np.uint16)
+    mode = {'1': 'L', 'L': 'L', 'LA': 'LA', 'RGBA': 'RGBA'}.get(opened.mode, 'RGB')
+    if is_transparent and mode in {'L', 'RGB'}:
+        mode = {'L': 'LA', 'RGB': 'RGBA'}[mode]
+    return np.asarray(opened.convert(mode))
+
+
+def _check_png(data: Buffer) -> None:
+    """Raise ValueError unless a PNG without palette has sound chunks and all of its rows."""
+    width, height, depth, colours, *_, interlace = struct.unpack_from('>IIBBBBB', data, 16)
+    inflater, filters_and_rows = zlib.decompressobj(), b''
+    passes = _ADAM7 if interlace else ((0, 0, 1, 1),)
+    pixel_bits = depth * _PNG_CHANNELS[colours]
+    rows = [
+        (1 + (-(-(width - left) // across) * pixel_bits + 7) // 8, -(-(height - top) // down))
+        for left, top, across, down in passes
+        if width > left and height > top
+    ]
+    size = sum(row_bytes * count for row_bytes, count in rows)
     for name, body, found in _png_chunks(data):
         is_critical = not name[0] & 0x20  # its name begins with a capital letter (PNG specification, 5.4)
         if is_critical and zlib.crc32(body, zlib.crc32(name)) != found:
             raise ValueError(f'a chunk {name!r} of another check sum')
-    return np.asarray(imagecodecs.png_decode(data))
+        if name == b'IDAT':
+            filters_and_rows += inflater.decompress(body, size + 1 - len(filters_and_rows))
+    if len(filters_and_rows) != size or not inflater.eof:
+        raise ValueError(f'{len(filters_and_rows)} bytes of rows instead of {size}')
+    at = 0
+    for row_bytes, count in rows:
+        filters = filters_and_rows[at : at + row_bytes * count : row_bytes]
+        if max(filters) > _MOST_PNG_FILTER:
+            raise ValueError(f'a row of filter {max(filters)}')
+        at += row_bytes * count
 
 
 def _png(data: Buffer) -> Picture:
