@@ -155,7 +155,7 @@ def test_png_of_wrong_check_sums_is_an_error() -> None:
     for image in (COLOUR, COLOUR.astype(np.uint16)):
         data = bytearray(imagecodecs.png_encode(image, level=0))
         data[len(data) // 2] ^= 0x40
-        with pytest.raises(CorruptTileError, match='check sum|broken data stream'):
+        with pytest.raises(CorruptTileError, match=r'check sum|broken data stream'):
             Slide.open(bytes(data)).numpy()
 
 
