@@ -52,6 +52,7 @@ SOURCES: dict[str, Callable[[], bytes]] = {
     ),
     'odd pyramid': odd_pyramid,
     'float': lambda: build_tiff([Directory(image=noise_image(300, 401, 2, np.float32), tile=(64, 48))]),
+    'double': lambda: build_tiff([Directory(image=noise_image(300, 401, 1, np.float64), tile=(64, 48))]),
     'many channels': lambda: build_tiff([Directory(image=noise_image(300, 401, 7, np.uint8), tile=(64, 48))]),
     'bilevel': lambda: build_tiff([Directory(image=noise_image(300, 401, 1, bool), bits=1)]),
 }
@@ -117,15 +118,16 @@ def test_pieces_equal_the_whole_under_every_setting(down: str, scale: float, *, 
         np.testing.assert_array_equal(image[y0:y1, x0:x1], whole[y0:y1, x0:x1])
 
 
+@pytest.mark.parametrize('source', SOURCES)
 @pytest.mark.parametrize('scale', SCALES)
-def test_at_agrees_with_pool_where_both_are_on_one_grid(scale: float) -> None:
-    slide = opened('svs')
+def test_at_agrees_with_pool_where_both_are_on_one_grid(scale: float, source: str) -> None:
+    slide = opened(source)
     image, downsample = slide.pool(1 / scale), 1 / scale
     chance = Random(3)
     for _ in range(8):
         y, x = chance.randrange(-5, image.shape[0]), chance.randrange(-5, image.shape[1])
         found = slide.at((y * downsample, x * downsample), (17, 23), scale=scale)
-        np.testing.assert_array_equal(found, image[y : y + 17, x : x + 23])
+        np.testing.assert_array_equal(found, image.part((y, y + 17), (x, x + 23)))
 
 
 def test_at_by_mpp_agrees_with_resample() -> None:

@@ -1,11 +1,13 @@
 """RescaledLevel: a level at any scale, resampled box by box with pixel centres on those of level 0."""
 
+from math import ceil, floor
 from typing import Any
 
 import numpy as np
 
-from bipl.geometry import Box
+from bipl.geometry import Box, Span
 from bipl.levels.image import Array, Image, Recipe
+from bipl.levels.level import ImageLevel
 from bipl.ops.resampling import AREA, NEAREST, Taps, area_of_means, make_taps, resample
 
 # What is read of the base at once; the reals that it becomes take several times as much.
@@ -39,7 +41,7 @@ class RescaledLevel(Image):
 
     def __init__(
         self,
-        base: Image,
+        base: ImageLevel,
         factors: tuple[float, float],
         shape: tuple[int, int],
         downsample_yx: tuple[float, float],
@@ -81,6 +83,27 @@ class RescaledLevel(Image):
     def read_at(self, start: tuple[float, float], shape: tuple[int, int]) -> Array:
         """Return pixels of its grid moved by a fraction: from `start` `(y, x)`, in its own pixels, on."""
         out = np.empty((*shape, self._shape[2]), self.dtype)
+        (top, bottom), (left, right) = (self._near(axis, start[axis], shape[axis]) for axis in (0, 1))
+        if bottom - top < shape[0] or right - left < shape[1]:
+            out[...] = np.array(self._base.background, self.dtype)
+            if top < bottom and left < right:
+                inner = self._read_near((start[0] + top, start[1] + left), (bottom - top, right - left))
+                out[top:bottom, left:right] = inner
+            return out
+        return self._read_near(start, shape)
+
+    def _near(self, axis: int, start: float, count: int) -> Span:
+        """Return which of some pixels may reach into the base, by their own number alone.
+
+        The others are background, however many are asked for.
+        """
+        factor, size = self._factors[axis], self._base.shape[axis]
+        margin = 2 + 2 / factor
+        first, stop = ceil(-margin - start), floor(size / factor + margin - start) + 1
+        return min(max(first, 0), count), min(max(stop, 0), count)
+
+    def _read_near(self, start: tuple[float, float], shape: tuple[int, int]) -> Array:
+        out = np.empty((*shape, self._shape[2]), self.dtype)
         if not out.size:
             return out
         most_columns = max(
@@ -89,7 +112,7 @@ class RescaledLevel(Image):
         if shape[1] > most_columns and self._base.rows_decoded_at_once == 1:
             for left in range(0, shape[1], most_columns):
                 width = min(most_columns, shape[1] - left)
-                part = self.read_at((start[0], start[1] + left), (shape[0], width))
+                part = self._read_near((start[0], start[1] + left), (shape[0], width))
                 out[:, left : left + width] = part
             return out
         columns = self._taps(1, start[1], shape[1])
@@ -120,7 +143,7 @@ class RescaledLevel(Image):
 
 
 def _remake(  # noqa: PLR0917
-    base: Image,
+    base: ImageLevel,
     factors: tuple[float, float],
     shape: tuple[int, int],
     downsample_yx: tuple[float, float],

@@ -56,6 +56,12 @@ def checked_size(size: int | tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
+def rounded(downsample_yx: tuple[float, float]) -> tuple[float, float]:
+    """Return downsamples to twelve digits: 7.7, whether given as that or as 1 / 0.12987012987012986."""
+    y, x = (float(f'{downsample:.12g}') for downsample in downsample_yx)
+    return y, x
+
+
 def snapped(y: float, x: float) -> tuple[float, float]:
     """Return a place in pixels, as whole numbers where no more is missing than a division may leave."""
     y, x = (round(at) if abs(at - round(at)) < _WHOLE else at for at in (y, x))

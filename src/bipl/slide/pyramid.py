@@ -16,6 +16,7 @@ from bipl.levels.scaling import (
     checked_size,
     coarsest_octave,
     read_at,
+    rounded,
     snapped,
 )
 
@@ -173,6 +174,7 @@ class Pyramid(Image):
         else:
             downsample_yx = self._downsample_for(mpp)
         shape = checked_size(size)
+        downsample_yx = rounded(downsample_yx)
         image = self._at_downsample(downsample_yx, tol)
         start = snapped(yx_offset[0] / downsample_yx[0], yx_offset[1] / downsample_yx[1])
         pixels = read_at(image, start, shape)
@@ -222,5 +224,6 @@ class Pyramid(Image):
         return reduce(lambda shown, function: shown.apply(function), self._functions, image)
 
     def _at_downsample(self, downsample_yx: tuple[float, float], tol: float) -> ImageLevel | RescaledLevel:
+        downsample_yx = rounded(downsample_yx)
         level = self._finer_than(min(downsample_yx), tol)
         return at_downsample(level, downsample_yx, self.shape[:2], tol=tol)
