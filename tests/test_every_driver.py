@@ -52,6 +52,17 @@ def broken_svs() -> bytes:
     return bytes(data)
 
 
+def broken_tiff() -> bytes:
+    """A TIFF of JPEG tiles, of which the one that holds (500, 500) breaks off."""
+    directory = Directory(image=IMAGE, tile=(240, 240), photometric='ycbcr', compression='jpeg')
+    data = bytearray(build_tiff([directory]))
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        page = tiff.pages[0]
+        offset, size = (places[2 * 5 + 2] for places in (page.dataoffsets, page.databytecounts))
+    data[offset + size // 2 : offset + size] = bytes(size - size // 2)
+    return bytes(data)
+
+
 @dataclass(frozen=True)
 class Case:
     """A driver, a file that it reads, and one of which a part is broken."""
@@ -67,6 +78,7 @@ class Case:
 CASES = (
     Case('tiff', '.tif', plain_tiff, broken_svs),
     Case('openslide', '.tif', plain_tiff, broken_svs),
+    Case('gdal', '.tif', plain_tiff, broken_tiff, '.tif'),
     Case('raster', '.png', plain_png, lambda: plain_png()[:-20_000], '.png', is_of_tiles=False),
 )
 

@@ -83,19 +83,21 @@ class Driver(ABC):
 class Registration(NamedTuple):
     """A driver and the paths it may read.
 
-    `driver` is a class, or `module:Class` to import when it is asked.
+    `driver` is a class, or `module:Class` to import when it is asked.  With `by_name_only` it is not asked
+    for paths that do not match, however the others fare.
     """
 
     regex: re.Pattern[str]
     driver: type[Driver] | str
     name: str
+    by_name_only: bool = False
 
     @classmethod
-    def of(cls, regex: str, driver: type[Driver] | str, name: str) -> Self:
+    def of(cls, regex: str, driver: type[Driver] | str, name: str, *, by_name_only: bool = False) -> Self:
         """Compile the expression, and check the name."""
         if not name:
             raise TypeError(f'{driver!r}: expected a Driver with a name, found none')
-        return cls(re.compile(regex, re.IGNORECASE | re.DOTALL), driver, name)
+        return cls(re.compile(regex, re.IGNORECASE | re.DOTALL), driver, name, by_name_only)
 
 
 REGISTERED: list[Registration] = []

@@ -38,11 +38,7 @@ def open_file(source: Sourceable, *, driver: str | None, access: Access, setting
     identity = None if path is None else _identity(path)
     reasons: list[tuple[str, BiplError]] = []
     for found, is_meant in candidates(path, settings.drivers, driver):
-        if (
-            not is_meant
-            and reasons
-            and all(isinstance(error, MissingDependencyError) for _, error in reasons)
-        ):
+        if not is_meant and _are_missing(reasons):
             break  # what is meant for others may look like ours: a .mrxs file is a JPEG
         key: Hashable = None if identity is None else (identity, os.path.abspath(path or ''), found, access)  # noqa: PTH100
         try:
@@ -50,6 +46,9 @@ def open_file(source: Sourceable, *, driver: str | None, access: Access, setting
                 return open_files().acquire(key, partial(found, source, access, settings))
         except (UnsupportedSlideError, MissingDependencyError) as error:
             reasons.append((found.name, error))
+        except FileNotFoundError:
+            if not _are_missing(reasons):
+                raise  # else it is no path, but a name for the driver that is not there
     raise _unsupported(source_name(source), reasons)
 
 
@@ -61,10 +60,14 @@ def _identity(path: str) -> Hashable | None:
         return None
 
 
+def _are_missing(reasons: list[tuple[str, BiplError]]) -> bool:
+    """Whether each driver that was asked lacks what it needs."""
+    return bool(reasons) and all(isinstance(error, MissingDependencyError) for _, error in reasons)
+
+
 def _unsupported(name: str, reasons: list[tuple[str, BiplError]]) -> BiplError:
     if len(reasons) == 1:
         return reasons[0][1]
     said = ''.join(f'\n  {driver}: {error}' for driver, error in reasons) or ' there is none (BIPL_DRIVERS)'
-    missing = all(isinstance(error, MissingDependencyError) for _, error in reasons) and reasons
-    kind = MissingDependencyError if missing else UnsupportedSlideError
+    kind = MissingDependencyError if _are_missing(reasons) else UnsupportedSlideError
     return kind(f'{name}: expected a slide that one of the drivers reads, found none that does:{said}')

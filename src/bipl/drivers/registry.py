@@ -13,10 +13,14 @@ ENTRY_POINTS = 'bipl.drivers'
 _OPENSLIDE = r'.*\.(mrxs|vms|vmu|ndpi|scn|dcm|czi|svslide|svsslide|svs|tiff?|bif|qptiff)'
 _TIFF = r'.*\.(tiff?|tf[28]|btf|svs|ptif)'
 _RASTER = r'.*\.(png|jpe?g|jpe|jfif|webp|bmp|dib|jp2|j2k|j2c|jpf|jpx)'
+_GDAL = r'.*\.(jp2|j2k|jpx|vrt|img|ecw|sid|ntf|nitf|asc|grd|dem|hgt|kea|pix|bil|bip|bsq)'
+_REMOTE = r'(/vsi|(https?|ftp)://).*'
 _BUILT_IN = (
     Registration.of(_RASTER, 'bipl.drivers.raster:RasterDriver', 'raster'),
+    Registration.of(_GDAL, 'bipl.drivers.gdal:GdalDriver', 'gdal', by_name_only=True),
     Registration.of(_OPENSLIDE, 'bipl.drivers.openslide:OpenSlideDriver', 'openslide'),
     Registration.of(_TIFF, 'bipl.drivers.tiff:TiffDriver', 'tiff'),
+    Registration.of(_REMOTE, 'bipl.drivers.gdal:GdalDriver', 'gdal', by_name_only=True),
 )
 
 
@@ -78,7 +82,8 @@ def candidates(
     usable = [e for e in entries if e.name == wanted or (wanted is None and e.name in (allowed or names))]
     matching = [e for e in usable if path is not None and e.regex.fullmatch(path)]
     seen: set[type[Driver] | str] = set()
-    others = sorted(usable, key=lambda entry: entry in foreign)  # ours first: they were not asked for
+    # Ours first: they were not asked for.
+    others = sorted((e for e in usable if wanted or not e.by_name_only), key=lambda entry: entry in foreign)
     for entry in (*matching, *others):
         if entry.driver not in seen:
             seen.add(entry.driver)
