@@ -1,6 +1,7 @@
 """The GDAL driver against rasterio: pixels, overviews, palettes; VRT, archives, a server; threads."""
 
 import pickle
+import subprocess
 import sys
 import warnings
 import zipfile
@@ -179,3 +180,9 @@ def test_without_rasterio_the_extra_is_named(tmp_path: Path, monkeypatch: pytest
     path.write_bytes(bytes(imagecodecs.jpeg2k_encode(smooth_image(64, 64), level=0)))
     with Slide.open(path) as slide:
         assert slide.driver == 'raster'
+
+
+def test_a_process_that_leaves_slides_open_ends_in_silence(tiff: Path) -> None:
+    code = f'from bipl import Slide; s = Slide.open({str(tiff)!r}, driver="gdal"); s.pool(2).numpy()'
+    ended = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, '')

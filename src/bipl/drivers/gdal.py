@@ -4,6 +4,7 @@ Sources: GDAL's documentation of `OVERVIEW_LEVEL`, of multi-threading (a dataset
 of its virtual file systems and of its configuration options.
 """
 
+import atexit
 import logging
 import os
 from collections.abc import Hashable, Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 from threading import Lock, local
 from typing import TYPE_CHECKING, Any, TypeAlias
 from warnings import catch_warnings, simplefilter
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
@@ -85,6 +87,7 @@ class Datasets:
         self._name = name
         self._path = f'/vsicurl/{name}' if name.lower().startswith(_URLS) else name
         self._own = local()
+        _alive.add(self)
 
     def get(self, level: int | None) -> 'DatasetReader':
         """Return the calling thread's dataset of an overview, None for full resolution.
@@ -139,6 +142,16 @@ def _warned() -> Iterator[list[str]]:
             yield kept
     finally:
         _warnings.kept = None
+
+
+_alive: WeakSet[Datasets] = WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Close what is open while the interpreter is whole: rasterio's datasets complain when they go later."""
+    for datasets in tuple(_alive):
+        datasets.close()
 
 
 _warnings = local()
