@@ -17,7 +17,7 @@ $(VENV)/.test: $(VENV)/.demo
 	@touch $@
 
 demo: $(VENV)/.demo  ## open a slide, describe it, write a thumbnail and a crop (SLIDE=... for your own)
-	$(BIN)/python examples/demo.py $(SLIDE)
+	$(BIN)/python examples/demo.py $(if $(SLIDE),'$(SLIDE)')
 
 test: $(VENV)/.test  ## the test suite (BIPL_TEST_SLIDES=folder adds the real slides)
 	$(BIN)/python -m pytest
