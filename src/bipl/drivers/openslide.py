@@ -33,7 +33,7 @@ _MOST_FILES = 1000
 
 
 class OpenSlideDriver(Driver):
-    """Reads what OpenSlide reads: MRXS, VMS, DICOM, CZI, Sakura and others, and TIFFs by insistence.
+    """Reads what OpenSlide reads: MRXS, VMS, DICOM, CZI, Sakura and others; TIFFs after the native driver.
 
     A folder is read by one of its files, for DICOM.  Handles of libopenslide belong to one process, are made
     anew in a forked child, and after an error.
