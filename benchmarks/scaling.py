@@ -33,7 +33,7 @@ def shrunk_after_decoding(level: ImageLevel, y: int, x: int, side: int, factor: 
     source = level._source  # noqa: SLF001 - its tiles, without the cache
     box = Box(y * factor, (y + side) * factor, x * factor, (x + side) * factor)
     out = np.empty((side * factor, side * factor, 3), np.uint8)
-    for tile, top, bottom, left, right in source.grid.touching(box):
+    for tile, top, bottom, left, right, *_ in source.grid.touching(box):
         pixels = source.decode(tile)
         assert pixels is not None
         a, b, c, d = max(box.y0, top), min(box.y1, bottom), max(box.x0, left), min(box.x1, right)

@@ -53,10 +53,10 @@ class Box(NamedTuple):
 
 
 class Placement(NamedTuple):
-    """Where one tile lands in its level.
+    """Where one tile, or a piece of it, lands in its level.
 
-    The tile covers `[y0, y1) x [x0, x1)` of the level, clipped to the image; its own pixel
-    `(0, 0)` lies at `(y0, x0)`.
+    It covers `[y0, y1) x [x0, x1)` of the level, clipped to the image; the tile's own pixel `(0, 0)` lies
+    at `(y, x)`, for a whole tile `(y0, x0)`.
     """
 
     tile: int
@@ -64,6 +64,8 @@ class Placement(NamedTuple):
     y1: int
     x0: int
     x1: int
+    y: int
+    x: int
 
 
 class Grid(Protocol):
@@ -79,12 +81,16 @@ class Grid(Protocol):
         """Height and width of a whole tile, in pixels."""
         ...
 
-    def touching(self, box: Box) -> Iterator[Placement]:
-        """Yield the tiles that touch the box; where tiles overlap, later ones cover earlier ones."""
+    @property
+    def has_gaps(self) -> bool:
+        """Whether there may be pixels of the level in no tile."""
         ...
 
-    def placement(self, tile: int) -> Placement:
-        """Return where one tile lands."""
+    def touching(self, box: Box) -> Iterator[Placement]:
+        """Yield the tiles that touch the box, or pieces of them.
+
+        No two share a pixel: where tiles overlap, the grid decides which is seen.
+        """
         ...
 
     def describe(self, tile: int) -> str:
@@ -106,6 +112,11 @@ class RegularGrid:
 
     shape: tuple[int, int]
     tile_shape: tuple[int, int]
+
+    @property
+    def has_gaps(self) -> bool:
+        """Never: each pixel is in a tile."""
+        return False
 
     @property
     def rows(self) -> int:
@@ -132,7 +143,8 @@ class RegularGrid:
             bottom = min(top + tile_height, height)
             for column in range(first, last + 1):
                 left = column * tile_width
-                yield Placement(row * columns + column, top, bottom, left, min(left + tile_width, width))
+                right = min(left + tile_width, width)
+                yield Placement(row * columns + column, top, bottom, left, right, top, left)
 
     def placement(self, tile: int) -> Placement:
         """Return where one tile lands."""
@@ -144,6 +156,8 @@ class RegularGrid:
             min(top + self.tile_shape[0], self.shape[0]),
             left,
             min(left + self.tile_shape[1], self.shape[1]),
+            top,
+            left,
         )
 
     def describe(self, tile: int) -> str:

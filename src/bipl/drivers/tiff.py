@@ -5,7 +5,7 @@ from bipl.settings import Settings
 from bipl.storage.opening import open_source
 from bipl.storage.source import Access, Sourceable
 from bipl.tiff.file import open_tiff
-from bipl.vendors import aperio, generic
+from bipl.vendors import aperio, generic, ventana
 
 
 class TiffDriver(Driver):
@@ -18,7 +18,7 @@ class TiffDriver(Driver):
         self._source = open_source(source, access=access)
         try:
             tiff = open_tiff(self._source)
-            self.info = aperio.describe(tiff) or generic.describe(tiff)
+            self.info = aperio.describe(tiff) or ventana.describe(tiff) or generic.describe(tiff)
         except BaseException:
             self._source.close()
             raise

@@ -1,7 +1,7 @@
 """ImageLevel: the one class that assembles tiles into boxes, for every format."""
 
 import sys
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 from math import prod
 from typing import Any
 
@@ -166,28 +166,30 @@ class ImageLevel(Image):
         if prod(shape) * self._dtype.itemsize > _MOST_BYTES:
             raise MemoryError(f'{self._source.name}: an array of {shape} is more than memory can hold')
         out = np.empty(shape, self._dtype)
-        if y0 < 0 or x0 < 0 or y1 > height or x1 > width:
+        if y0 < 0 or x0 < 0 or y1 > height or x1 > width or self._grid.has_gaps:
             out[...] = self._fill
-        missing = []
+        missing: dict[int, list[Placement]] = {}
         for place in self._grid.touching(box):
             pixels = self._cache.peek((self._key, place.tile))
             if pixels is None:
-                missing.append(place)
+                missing.setdefault(place.tile, []).append(place)
             else:
                 _paste(out, box, place, pixels, self._fill)
         if missing:
-            self._read_missing(out, box, missing)
+            self._read_missing(out, box, missing.values())
         return out
 
-    def _read_missing(self, out: Array, box: Box, missing: list[Placement]) -> None:
+    def _read_missing(self, out: Array, box: Box, missing: Collection[list[Placement]]) -> None:
         """Decode tiles that are not cached, in more than one thread where that is worth its while."""
 
-        def read(place: Placement) -> None:
-            pixels = self._cache.get((self._key, place.tile), self._decoded, place.tile)
+        def read(places: list[Placement]) -> None:
+            tile = places[0].tile
+            pixels = self._cache.get((self._key, tile), self._decoded, tile)
             if pixels is None and self._finer is not None:
-                key = self._key, place.tile, *self._rendered_for
-                pixels = self._cache.get(key, self._rendered, place.tile)
-            _paste(out, box, place, self._fill if pixels is None else pixels, self._fill)
+                key = self._key, tile, *self._rendered_for
+                pixels = self._cache.get(key, self._rendered, places[0])
+            for place in places:
+                _paste(out, box, place, self._fill if pixels is None else pixels, self._fill)
 
         is_worth_it = self._is_costly and len(missing) * self._tile_bytes >= _LEAST_SHARED_BYTES
         workers = self.settings.threads or default_workers() if is_worth_it else 1
@@ -213,11 +215,10 @@ class ImageLevel(Image):
         """What a rendered tile depends on beside the file: none may serve another view's reads."""
         return self.background, self.settings.corrupt_tiles
 
-    def _rendered(self, tile: int) -> Array:
+    def _rendered(self, place: Placement) -> Array:
         """Shrink what the next finer level has at an absent tile's place."""
         finer = self._finer
         assert finer is not None  # noqa: S101
-        place = self._grid.placement(tile)
         factors = (
             self.downsample_yx[0] / finer.downsample_yx[0],
             self.downsample_yx[1] / finer.downsample_yx[1],
@@ -278,11 +279,11 @@ class ImageLevel(Image):
 
 def _paste(out: Array, box: Box, place: Placement, pixels: Any, fill: Any) -> None:
     """Copy what a box has of a tile, an array or one value; lay it on the background if it has alpha."""
-    _, top, bottom, left, right = place
+    _, top, bottom, left, right, y, x = place
     a, b = max(box.y0, top), min(box.y1, bottom)
     c, d = max(box.x0, left), min(box.x1, right)
     is_tile = isinstance(pixels, np.ndarray) and pixels.ndim == 3
-    part = pixels[a - top : b - top, c - left : d - left] if is_tile else pixels
+    part = pixels[a - y : b - y, c - x : d - x] if is_tile else pixels
     if is_tile and part.shape[2] > out.shape[2]:
         part = _laid_on(fill, part)
     out[a - box.y0 : b - box.y0, c - box.x0 : d - box.x0] = part

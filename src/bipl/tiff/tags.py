@@ -51,6 +51,7 @@ class Tag(IntEnum):
     YCbCrCoefficients = 529
     YCbCrSubSampling = 530
     ReferenceBlackWhite = 532
+    XMP = 700
     ImageDepth = 32997
     TileDepth = 32998
     Copyright = 33432

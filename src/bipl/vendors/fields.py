@@ -3,7 +3,9 @@
 import hashlib
 from collections.abc import Sequence
 from math import isfinite
+from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 
+from bipl.levels.source import TileSource
 from bipl.tiff.directory import Directory
 from bipl.tiff.tags import Tag
 from bipl.tiff.tiles import TiffTiles
@@ -25,6 +27,7 @@ _NUMBERS = (Tag.XResolution, Tag.YResolution, Tag.XPosition, Tag.YPosition)
 _UNIT_NAMES = {1: 'none', 2: 'inch', 3: 'centimeter'}
 _UNIT_MICROMETRES = {2: 25_400.0, 3: 10_000.0}
 _MOST_HASHED_BYTES = 5 << 20
+_MOST_XML_BYTES = 2**26
 
 
 def text_properties(directory: Directory) -> dict[str, str]:
@@ -60,18 +63,21 @@ def _unit(directory: Directory) -> int:
     return 2 if unit is None else int(unit)
 
 
-def level_properties(levels: Sequence[TiffTiles]) -> dict[str, str]:
-    """Return `openslide.level[i].*`; the downsample is OpenSlide's, the mean of both ratios."""
+def level_properties(
+    levels: Sequence[TileSource], downsamples: Sequence[float] | None = None
+) -> dict[str, str]:
+    """Return `openslide.level[i].*`; the downsample is OpenSlide's, unless given the mean of both ratios."""
     full = levels[0].grid.shape
     properties = {'openslide.level-count': str(len(levels))}
     for i, level in enumerate(levels):
         height, width = level.grid.shape
-        tile_height, tile_width = level.grid.tile_shape
+        downsample = (full[0] / height + full[1] / width) / 2 if downsamples is None else downsamples[i]
         name = f'openslide.level[{i}]'
         properties[f'{name}.width'] = str(width)
         properties[f'{name}.height'] = str(height)
-        properties[f'{name}.downsample'] = format_number((full[0] / height + full[1] / width) / 2)
-        if level.image.is_tiled:
+        properties[f'{name}.downsample'] = format_number(downsample)
+        if isinstance(level, TiffTiles) and level.image.is_tiled:
+            tile_height, tile_width = level.grid.tile_shape
             properties[f'{name}.tile-width'] = str(tile_width)
             properties[f'{name}.tile-height'] = str(tile_height)
     return properties
@@ -83,6 +89,34 @@ def associated_properties(name: str, directory: Directory) -> dict[str, str]:
         f'openslide.associated.{name}.width': str(directory.integer(Tag.ImageWidth, 0)),
         f'openslide.associated.{name}.height': str(directory.integer(Tag.ImageLength, 0)),
     }
+
+
+def read_xml(directory: Directory, tag: Tag) -> Element:
+    """Return the root of the XML that a field holds.
+
+    Raises
+    ------
+    CorruptSlideError
+        If it is no XML, too long, or has a document type.
+    """
+    if directory.count(tag) > _MOST_XML_BYTES:
+        raise directory.corrupt(
+            f'{tag.name}: expected XML of up to {_MOST_XML_BYTES} bytes, found {directory.count(tag)}'
+        )
+    parser = XMLParser(target=_WithoutDoctype())  # noqa: S314 - which is what could be dangerous
+    try:
+        parser.feed((directory.bytes(tag) or b'').rstrip(b'\0'))
+        root: Element = parser.close()
+    except (ParseError, ValueError, LookupError) as error:
+        raise directory.corrupt(f'{tag.name}: expected XML, found {error}') from error
+    return root
+
+
+class _WithoutDoctype(TreeBuilder):
+    """Builds elements, and refuses a document type: its entities can grow without bound."""
+
+    def doctype(self, name: str, *_: str | None) -> None:
+        raise ValueError(f'a document type, {name}')
 
 
 def mpp_from_resolution(directory: Directory) -> tuple[float, float] | None:
