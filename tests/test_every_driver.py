@@ -16,6 +16,7 @@ import tifffile
 import bipl
 from bipl import ClosedSlideError, CorruptTileError, Slide
 from bipl.cache import process_cache
+from tests.builders.bif import Area, Bif, build_bif
 from tests.builders.patterns import smooth_image
 from tests.builders.svs import build_svs
 from tests.builders.tiff import Directory, build_tiff
@@ -35,6 +36,30 @@ def plain_tiff() -> bytes:
             for i, image in enumerate((IMAGE, half))
         ]
     )
+
+
+def plain_bif() -> bytes:
+    """A slide whose frames overlap."""
+    return build_bif(
+        Bif(
+            areas=(Area(rows=7, columns=8),),
+            frame=(133, 153),
+            overlap=lambda axis, *_: ((33, 29)[axis], 90),
+            downsamples=(1,),
+            compression='lzw',
+            scene=IMAGE,
+        )
+    )
+
+
+def broken_bif() -> bytes:
+    """A slide of overlapping frames, of which the one that holds (500, 500) has bytes that are no LZW."""
+    data = bytearray(plain_bif())
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        page = tiff.pages[2]
+        offset, size = (places[5 * 8 + 4] for places in (page.dataoffsets, page.databytecounts))
+    data[offset : offset + size] = b'\xff' * size
+    return bytes(data)
 
 
 def plain_png() -> bytes:
@@ -77,13 +102,14 @@ class Case:
 
 CASES = (
     Case('tiff', '.tif', plain_tiff, broken_svs),
+    Case('tiff', '.bif', plain_bif, broken_bif, '.bif'),
     Case('openslide', '.tif', plain_tiff, broken_svs),
     Case('gdal', '.tif', plain_tiff, broken_tiff, '.tif'),
     Case('raster', '.png', plain_png, lambda: plain_png()[:-20_000], '.png', is_of_tiles=False),
 )
 
 
-@pytest.fixture(params=CASES, ids=lambda case: case.driver)
+@pytest.fixture(params=CASES, ids=lambda case: f'{case.driver}{case.suffix}')
 def case(request: pytest.FixtureRequest) -> Case:
     found: Case = request.param
     return found
@@ -202,11 +228,11 @@ def test_corrupt_tile_spoils_itself_alone(case: Case, tmp_path: Path) -> None:
         sound = slide[:200, :200] if case.is_of_tiles else slide[-9:0, -9:0]
         for _ in range(2):  # and none latches
             with pytest.raises(CorruptTileError, match=r'broken\....: .*row \d.*column \d'):
-                slide[495:505, 495:505]
+                slide[510:520, 510:520]
         if not case.is_of_tiles:
             return
         process_cache().clear()
         np.testing.assert_array_equal(slide[:200, :200], sound)
     with bipl.env(corrupt_tiles='background'), Slide.open(path, driver=case.driver) as slide:
-        assert (slide[495:505, 495:505] == 255).all()
+        assert (slide[510:520, 510:520] == slide.background).all()
         np.testing.assert_array_equal(slide[:200, :200], sound)

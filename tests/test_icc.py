@@ -100,6 +100,13 @@ def test_slide_without_a_profile_stays_as_it_is() -> None:
         assert type(slide.levels[0]) is bipl.ImageLevel
 
 
+def test_an_empty_profile_is_none() -> None:
+    data = build_tiff([Directory(image=smooth_image(64, 64), photometric='rgb', icc=b'')])
+    with Slide.open(data, icc=True) as slide:
+        np.testing.assert_array_equal(slide.numpy(), smooth_image(64, 64))
+    assert Slide.open(data).icc_profile is None
+
+
 def test_levels_and_every_resolution_are_in_srgb() -> None:
     data = build_svs(IMAGE, icc=LINEAR)
     transform = IccTransform(LINEAR)

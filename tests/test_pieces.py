@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import bipl
 from bipl import Image, Slide
 from bipl.cache import process_cache
+from tests.builders.bif import Area, Bif, build_bif
 from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.svs import build_svs
 from tests.builders.tiff import Directory, JpegOptions, build_tiff
@@ -54,6 +55,15 @@ SOURCES: dict[str, Callable[[], bytes]] = {
     'float': lambda: build_tiff([Directory(image=noise_image(300, 401, 2, np.float32), tile=(64, 48))]),
     'double': lambda: build_tiff([Directory(image=noise_image(300, 401, 1, np.float64), tile=(64, 48))]),
     'many channels': lambda: build_tiff([Directory(image=noise_image(300, 401, 7, np.uint8), tile=(64, 48))]),
+    'bif': lambda: build_bif(
+        Bif(
+            areas=(Area(rows=3, columns=4), Area(rows=2, columns=2, column=4, x=600, y=160)),
+            frame=(160, 176),
+            overlap=lambda _, row, column: (17 + row + column % 2, 50 + row),
+            downsamples=(1, 4),
+            absent=frozenset({(1, 2)}),
+        )
+    ),
     'bilevel': lambda: build_tiff([Directory(image=noise_image(300, 401, 1, bool), bits=1)]),
 }
 VIEWS = {f'x{scale:.4g}': ('scale', scale) for scale in SCALES} | {

@@ -11,6 +11,7 @@ from bipl.ops.area import area_edges, area_mean
 from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.svs import build_svs
 from tests.builders.tiff import Directory, build_tiff
+from tests.formulas import decibels
 from tests.real import needs_slides, slide_path
 
 FACTORS = (1.3, 1.6, 1.99, 2, 2.004, 3, 4, 5, 7.7, 16, 40)
@@ -27,11 +28,6 @@ def area_means(image: np.ndarray, downsample: float, shape: tuple[int, int]) -> 
     for axis in (0, 1):
         means = area_mean(means, area_edges(0, downsample, shape[axis], image.shape[axis]), axis)
     return means
-
-
-def decibels(found: np.ndarray, expected: np.ndarray, margin: int = 3) -> float:
-    apart = (found - expected)[margin:-margin, margin:-margin]
-    return 10 * np.log10(255**2 / max(np.mean(apart**2), 1e-12))
 
 
 @pytest.mark.parametrize('down', ['area', 'box', 'gauss'])

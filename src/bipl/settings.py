@@ -16,6 +16,8 @@ Variable               Default    Meaning
 `BIPL_CLAHE`           off        How `norm` evens: `on`, or how steep a curve may be (2), equalises in
                                   cells over the slide, contrast-limited; `off` has one curve for all
 `BIPL_TILE_POOL_SIZE`  65536      Pixels above which averaged levels are made tile by tile
+`BIPL_BIF_PLACEMENT`   mean       How frames of a BIF lie: `mean`, each at the mean advance, as OpenSlide has
+                                  it, or `joints`, rows and columns at the mean of their own joints
 ====================== ========== ==================================================================
 
 The variables are read when a slide is opened, and `Settings` never changes: a slide keeps what it
@@ -30,13 +32,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
 from math import inf
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 _CHOICES = {
     'corrupt_tiles': ('raise', 'background'),
     'down': ('area', 'box', 'gauss'),
     'subpix': (True, False),
     'icc': (True, False),
+    'bif_placement': ('mean', 'joints'),
 }
 _SWITCHES = {
     '1': True,
@@ -83,6 +86,9 @@ class Settings:
         a grid over the slide, by contrast-limited equalisation.  0 for one curve for all of it.
     tile_pool_size
         Pixels above which a level that is averaged from a finer one is made tile by tile, not at once.
+    bif_placement
+        How the frames of a Ventana BIF lie: all at the `mean` advance, as OpenSlide places them, or each row
+        and column at the mean of its own `joints`.
     """
 
     drivers: tuple[str, ...] = ()
@@ -95,6 +101,7 @@ class Settings:
     icc: bool = False
     clahe: float = 0.0
     tile_pool_size: int = 2**16
+    bif_placement: Literal['mean', 'joints'] = 'mean'
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'drivers', _names(self.drivers))

@@ -1,7 +1,7 @@
 """Ventana BIF slides, as OpenSlide's notes and Roche's paper have them; and what they must look like.
 
-The order is label image (with the XML of the scanner), thumbnail, levels. Frames are stored row by row from the
-top left, overlaps included; joints number them from the bottom left, every other row from the right.
+The order is label image (with the XML of the scanner), thumbnail, levels. Frames are stored row by row from
+the top left, overlaps included; joints number them from the bottom left, every other row from the right.
 """
 
 from __future__ import annotations
@@ -85,6 +85,14 @@ class Bif:
         Of iScan.
     in_metadata
         Whether iScan is in an element Metadata.
+    label
+        Description of the label image.
+    compression
+        Of the levels.
+    is_by_joints
+        Whether `expected` has each row and column at the mean of its own joints, not at that of all.
+    scene
+        What the camera was over, (h, w, 3), so that overlaps agree; None: each frame is noise of its own.
     """
 
     areas: tuple[Area, ...] = (Area(),)
@@ -100,8 +108,8 @@ class Bif:
     in_metadata: bool = False
     label: str = 'Label Image'
     compression: str = 'none'
-    jpeg: JpegOptions = JpegOptions(quality=90, colour='ycbcr')
-    seed: int = 0
+    is_by_joints: bool = False
+    scene: Array | None = None
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -112,11 +120,24 @@ class Bif:
         )
 
     def mosaic(self) -> Array:
-        """Return all frames side by side, (h, w, 3): no two are alike."""
+        """Return all frames side by side, (h, w, 3)."""
         (rows, columns), (height, width) = self.grid, self.frame
-        if self.compression == 'jpeg':
-            return smooth_image(rows * height, columns * width)
-        return noise_image(rows * height, columns * width, 3, seed=self.seed)
+        if self.scene is None:
+            return noise_image(rows * height, columns * width, 3)
+        mosaic = np.zeros((rows * height, columns * width, 3), np.uint8)
+        for row, column, y, x in self._frames():
+            top, left = int(np.floor(y + 0.5)), int(np.floor(x + 0.5))
+            here = mosaic[row * height : (row + 1) * height, column * width : (column + 1) * width]
+            taken = self.scene[top : top + height, left : left + width]
+            here[: taken.shape[0], : taken.shape[1]] = taken
+        return mosaic
+
+    def _frames(self) -> Iterator[tuple[int, int, float, float]]:
+        """Yield row and column of all scanned frames among those stored, and where each lies."""
+        for area, top in self._tops():
+            for row, column in area.frames():
+                y, x = top + self._step(area, 0, row), area.x + self._step(area, 1, column)
+                yield area.row + row, area.column + column, y, x
 
     def levels(self) -> list[Array]:
         """Return the stored mosaic at each downsample."""
@@ -133,18 +154,14 @@ class Bif:
         if not self.is_joined:
             return _shrunk(self.mosaic(), downsample)
         stored = _shrunk(self.mosaic(), downsample)
-        tops = self._tops()
-        size = [0.0, 0.0]
-        painted = []
-        for area, top in tops:
-            for row, column in area.frames():
-                y, x = top + row * self.advance(0), area.x + column * self.advance(1)
-                size = [max(size[0], y + self.frame[0]), max(size[1], x + self.frame[1])]
-                painted.append((area.row + row, area.column + column, y, x))
-        shape = [int(np.ceil(side / downsample)) for side in size]
+        frames = sorted(self._frames())
+        shape = [
+            int(np.ceil((max(frame[2 + axis] for frame in frames) + self.frame[axis]) / downsample))
+            for axis in (0, 1)
+        ]
         canvas = np.full((*shape, 3), 235, np.uint8)
         height, width = (side // downsample for side in self.frame)
-        for row, column, y, x in sorted(painted):
+        for row, column, y, x in frames:
             if (row, column) in self.absent:
                 continue
             part = stored[row * height : (row + 1) * height, column * width : (column + 1) * width]
@@ -153,10 +170,23 @@ class Bif:
             room[...] = part[: room.shape[0], : room.shape[1]]
         return canvas
 
+    def _step(self, area: Area, axis: int, count: int) -> float:
+        """Return how far a row or column of an area lies behind its first."""
+        if not self.is_by_joints:
+            return count * self.advance(axis)
+        steps = 0.0
+        for gap in range(count):
+            places = (
+                [(gap, i) for i in range(area.columns)] if axis == 0 else [(i, gap) for i in range(area.rows)]
+            )
+            overlaps, weights = zip(*(self.overlap(axis, *place) for place in places), strict=True)
+            steps += self.frame[axis] - float(np.average(overlaps, weights=weights))
+        return steps
+
     def _tops(self) -> list[tuple[Area, int]]:
         """Return the scanned areas and the y of each; Pos-Y is counted upwards."""
         scanned = [area for area in self.areas if area.is_scanned]
-        heights = [int((area.rows - 1) * self.advance(0) + self.frame[0]) for area in scanned]
+        heights = [int(self._step(area, 0, area.rows - 1) + self.frame[0]) for area in scanned]
         highest = max(area.y + height for area, height in zip(scanned, heights, strict=True))
         return [(area, highest - area.y - height) for area, height in zip(scanned, heights, strict=True)]
 
@@ -243,7 +273,7 @@ def _level(bif: Bif, index: int, downsample: int, pixels: Array, tags: dict[int,
         image=pixels,
         tile=bif.frame,
         compression=bif.compression,
-        jpeg=bif.jpeg,
+        jpeg=JpegOptions(quality=90),
         photometric='ycbcr' if is_jpeg else 'rgb',
         description=f'level={index} mag={40 / downsample:g} quality=90',
         absent=frozenset(_absent(bif, downsample, pixels.shape[:2])),

@@ -40,7 +40,9 @@ def open_file(source: Sourceable, *, driver: str | None, access: Access, setting
     for found, is_meant in candidates(path, settings.drivers, driver):
         if not is_meant and _are_missing(reasons):
             break  # what is meant for others may look like ours: a .mrxs file is a JPEG
-        key: Hashable = None if identity is None else (identity, os.path.abspath(path or ''), found, access)  # noqa: PTH100
+        # All that what a driver makes of a file depends on.
+        place = identity, os.path.abspath(path or ''), found, access, settings.bif_placement  # noqa: PTH100
+        key: Hashable = None if identity is None else place
         try:
             with position_kept(source):
                 return open_files().acquire(key, partial(found, source, access, settings))

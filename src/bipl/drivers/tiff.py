@@ -14,11 +14,14 @@ class TiffDriver(Driver):
     name = 'tiff'
 
     def __init__(self, source: Sourceable, access: Access, settings: Settings) -> None:
-        del settings
         self._source = open_source(source, access=access)
         try:
             tiff = open_tiff(self._source)
-            self.info = aperio.describe(tiff) or ventana.describe(tiff) or generic.describe(tiff)
+            self.info = (
+                aperio.describe(tiff)
+                or ventana.describe(tiff, settings.bif_placement)
+                or generic.describe(tiff)
+            )
         except BaseException:
             self._source.close()
             raise

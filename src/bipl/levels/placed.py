@@ -206,12 +206,21 @@ class PlacedTiles:
     """A `TileSource` of another's tiles, at places of their own.
 
     Thread-safe as the other is.
+
+    Parameters
+    ----------
+    stored
+        Decodes the tiles.
+    grid
+        Places them.
+    key
+        Begins cache keys; it tells all that places depend on.
     """
 
-    def __init__(self, stored: TileSource, grid: PlacedGrid) -> None:
+    def __init__(self, stored: TileSource, grid: PlacedGrid, key: Hashable) -> None:
         self._stored = stored
         self.name = stored.name
-        self.key: Hashable = f'{stored.key} placed'
+        self.key = key
         self.grid = grid
         self.dtype: np.dtype[Any] = stored.dtype
         self.channels = stored.channels

@@ -220,7 +220,11 @@ class TiffTiles:
 
     def icc_profile(self) -> bytes | None:
         """Return the colour profile that the directory embeds, None if there is none."""
-        return self.directory.bytes(Tag.ICCProfile) if self.directory.holds_text(Tag.ICCProfile) else None
+        return (
+            (self.directory.bytes(Tag.ICCProfile) or None)
+            if self.directory.holds_text(Tag.ICCProfile)
+            else None
+        )
 
     @property
     def table_lengths(self) -> tuple[int, int]:

@@ -5,14 +5,13 @@ format for digital pathology"; `tiffinfo` of `OS-2.bif`, as quoted in Bio-Format
 unsettled is in `docs/formats/ventana.md`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
-from math import ceil, floor
+from math import ceil
 from typing import TypeAlias
 from xml.etree.ElementTree import Element
 
-from bipl.levels.placed import Area, Frames, PlacedGrid, PlacedTiles
+from bipl.levels.placed import Frames, PlacedGrid, PlacedTiles
 from bipl.levels.source import TileSource
 from bipl.tiff.directory import Directory
 from bipl.tiff.file import TiffFile
@@ -27,6 +26,7 @@ from bipl.vendors.info import (
     parse_length,
     parse_number,
 )
+from bipl.vendors.ventana_scan import Placement, Scan, read_scan
 
 _EXTRAS = {
     'Label Image': 'macro',
@@ -34,18 +34,20 @@ _EXTRAS = {
     'Thumbnail': 'thumbnail',
     'Probability_Image': 'probability',
 }
-# The axis along which two frames follow each other; one name is for each end that was measured from.
-_AXES = {'UP': 0, 'DOWN': 0, 'LEFT': 1, 'RIGHT': 1}
-_MOST_AREAS = 256
-# Areas of a slide lie further apart than their tiles, but on the same glass.
-_MOST_SPREAD = 16
 
 Levels: TypeAlias = list[tuple[int, TiffTiles]]
 """Of each level the whole number that it is shrunk by, and its stored tiles."""
 
 
-def describe(tiff: TiffFile) -> SlideInfo | None:
+def describe(tiff: TiffFile, placement: Placement = 'mean') -> SlideInfo | None:
     """Return what a Ventana file holds; None if it is no such file.
+
+    Parameters
+    ----------
+    tiff
+        The file.
+    placement
+        How frames are placed, see `Scan`.
 
     Raises
     ------
@@ -58,7 +60,7 @@ def describe(tiff: TiffFile) -> SlideInfo | None:
         return None
     full = stored[0][1]
     joined = _encode_info(full.directory)
-    scan = None if joined is None else _read_scan(joined, full)
+    scan = None if joined is None else read_scan(joined, full, placement)
     levels = tuple(tiles for _, tiles in stored) if scan is None else _placed(scan, stored)
     extras = _extras(tiff)
     length = parse_length(iscan.get('ScanRes'))
@@ -139,210 +141,21 @@ def _background(iscan: Element, full: TiffTiles) -> tuple[float, ...]:
     return default_background(full.dtype, full.channels, is_rgb=full.is_rgb)
 
 
-@dataclass(frozen=True, slots=True)
-class _AreaOfInterest:
-    """An area as the XML has it: its tiles, and where it lies.
-
-    Attributes
-    ----------
-    row, column, rows, columns
-        Of its tiles among those stored.
-    x, y
-        Of its left, in pixels of level 0; and of its bottom, counted upwards from below all areas.
-    """
-
-    row: int
-    column: int
-    rows: int
-    columns: int
-    x: int
-    y: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Scan:
-    """How the frames of a slide are placed.
-
-    Attributes
-    ----------
-    areas
-        Those that were scanned.
-    advance_yx
-        From one frame to the next, in pixels of level 0.
-    frame_shape
-        Height and width of a frame, in pixels.
-    """
-
-    areas: tuple[_AreaOfInterest, ...]
-    advance_yx: tuple[float, float]
-    frame_shape: tuple[int, int]
-
-    def height(self, area: _AreaOfInterest) -> int:
-        """Return the height of an area, in pixels of level 0."""
-        return int((area.rows - 1) * self.advance_yx[0] + self.frame_shape[0])
-
-    def placed(self) -> Iterator[tuple[_AreaOfInterest, int, int]]:
-        """Yield the areas and where each begins, y and x in pixels of level 0."""
-        top = max(0, *(area.y + self.height(area) for area in self.areas))
-        left = min(0, *(area.x for area in self.areas))
-        for area in self.areas:
-            yield area, top - area.y - self.height(area), area.x - left
-
-    @property
-    def extent(self) -> tuple[float, float]:
-        """Where the scan ends at the bottom and on the right, in pixels of level 0."""
-        ends = [
-            [
-                (first + count - 1) * advance + (start - first * advance) + size  # as OpenSlide rounds it
-                for first, count, start, advance, size in (
-                    (area.row, area.rows, y, self.advance_yx[0], self.frame_shape[0]),
-                    (area.column, area.columns, x, self.advance_yx[1], self.frame_shape[1]),
-                )
-            ]
-            for area, y, x in self.placed()
-        ]
-        return max(end[0] for end in ends), max(end[1] for end in ends)
-
-
-def _read_scan(joined: Element, full: TiffTiles) -> _Scan:
-    """Read the areas and the joints between their frames."""
-    directory, frame_shape = full.directory, full.grid.tile_shape
-    infos = joined.findall('SlideStitchInfo/ImageInfo')
-    origins = joined.findall('AoiOrigin/*')
-    if not full.image.is_tiled or len(infos) != len(origins) or len(infos) > _MOST_AREAS:
-        raise directory.corrupt(
-            f'XMP: expected tiles, and up to {_MOST_AREAS} areas (ImageInfo) with an origin each, '
-            f'found {len(infos)} areas and {len(origins)} origins'
-        )
-    scanned = [
-        (info, origin)
-        for info, origin in zip(infos, origins, strict=True)
-        if _number(directory, info, 'AOIScanned')
-    ]
-    areas = tuple(_read_area(full, info, origin) for info, origin in scanned)
-    _check_apart(directory, areas)
-    overlaps: tuple[list[tuple[float, float]], ...] = [], []
-    for (info, _), area in zip(scanned, areas, strict=True):
-        for joint in info.findall('TileJointInfo'):
-            axis, overlap, confidence = _read_joint(directory, joint, area.rows * area.columns)
-            overlaps[axis].append((overlap, confidence))
-    advances = [_advance(directory, overlaps[axis], frame_shape[axis]) for axis in (0, 1)]
-    return _Scan(areas, (advances[0], advances[1]), frame_shape)
-
-
-def _read_area(full: TiffTiles, info: Element, origin: Element) -> _AreaOfInterest:
-    """Read one area, and see that the file has its tiles."""
-    directory, grid = full.directory, full.grid
-    sides = [_number(directory, info, name) for name in ('Height', 'Width')]
-    if sides != list(grid.tile_shape):
-        raise directory.corrupt(
-            f'XMP: ImageInfo: expected frames of the size of tiles, {grid.tile_shape[0]} x '
-            f'{grid.tile_shape[1]}, found {sides[0]:g} x {sides[1]:g}'
-        )
-    firsts = [
-        _number(directory, origin, name) / side
-        for name, side in zip(('OriginY', 'OriginX'), sides, strict=True)
-    ]
-    counts = [_number(directory, info, name) for name in ('NumRows', 'NumCols')]
-    for first, count, most in zip(firsts, counts, (grid.rows, grid.columns), strict=True):
-        if not (first.is_integer() and count.is_integer() and 0 <= first < first + count <= most):
-            raise directory.corrupt(
-                f'XMP: {origin.tag}: expected whole tiles among {grid.rows} x {grid.columns}, found '
-                f'{counts[0]:g} x {counts[1]:g} from row {firsts[0]:g}, column {firsts[1]:g}'
-            )
-    places = [_number(directory, info, name) for name in ('Pos-X', 'Pos-Y')]
-    if any(abs(place) > _MOST_SPREAD * max(grid.shape) for place in places):
-        raise directory.corrupt(
-            f'XMP: ImageInfo: expected a place on the slide, found Pos-X {places[0]:g}, Pos-Y {places[1]:g} '
-            f'for an image of {grid.shape[0]} x {grid.shape[1]}'
-        )
-    return _AreaOfInterest(*map(int, (*firsts, *counts, *places)))
-
-
-def _check_apart(directory: Directory, areas: Sequence[_AreaOfInterest]) -> None:
-    """See that there is an area, and that no tile belongs to two."""
-    if not areas:
-        raise directory.corrupt('XMP: expected an area that was scanned, found none')
-    for i, one in enumerate(areas):
-        for other in areas[:i]:
-            rows = max(one.row, other.row), min(one.row + one.rows, other.row + other.rows)
-            columns = (
-                max(one.column, other.column),
-                min(one.column + one.columns, other.column + other.columns),
-            )
-            if rows[0] < rows[1] and columns[0] < columns[1]:
-                raise directory.corrupt(
-                    f'XMP: expected areas of different tiles, found row {rows[0]}, column {columns[0]} in two'
-                )
-
-
-def _read_joint(directory: Directory, joint: Element, count: int) -> tuple[int, float, float]:
-    """Return the axis of a joint, by how many pixels its frames overlap on it, and how sure that is."""
-    direction = joint.get('Direction', '')
-    if direction not in _AXES:
-        raise directory.corrupt(f'XMP: Direction: expected one of {", ".join(_AXES)}, found {direction!r}')
-    axis = _AXES[direction]
-    for name in ('Tile1', 'Tile2'):
-        if not 1 <= (number := _number(directory, joint, name)) <= count:
-            raise directory.corrupt(
-                f'XMP: {name}: expected the number of a tile, 1 to {count}, found {number:g}'
-            )
-    confidence = _number(directory, joint, 'Confidence')
-    if confidence < 0:
-        raise directory.corrupt(f'XMP: Confidence: expected a number from 0, found {confidence:g}')
-    return axis, _number(directory, joint, ('OverlapY', 'OverlapX')[axis]), confidence
-
-
-def _advance(directory: Directory, overlaps: Sequence[tuple[float, float]], size: int) -> float:
-    """Return how far frames of a size lie apart: less the overlap, the mean by confidence.
-
-    Where no joint is sure of anything, each counts the same; without joints frames do not overlap.
-    """
-    weight = sum(confidence for _, confidence in overlaps)
-    if weight:
-        advance = size - sum(overlap * confidence for overlap, confidence in overlaps) / weight
-    else:
-        advance = size - sum(overlap for overlap, _ in overlaps) / max(1, len(overlaps))
-    if not 1 <= advance <= 2 * size:
-        raise directory.corrupt(
-            f'XMP: TileJointInfo: expected overlaps of less than {size} pixels, found {size - advance:g}'
-        )
-    return advance
-
-
-def _number(directory: Directory, element: Element, name: str) -> float:
-    value = parse_number(element.get(name))
-    if value is None:
-        raise directory.corrupt(f'XMP: {element.tag}: {name}: expected a number, found {element.get(name)!r}')
-    return value
-
-
-def _placed(scan: _Scan, stored: Levels) -> tuple[TileSource, ...]:
+def _placed(scan: Scan, stored: Levels) -> tuple[TileSource, ...]:
     """Return the levels with each frame at its place."""
     full = stored[0][1]
-    advance_y, advance_x = scan.advance_yx
-    areas = [
-        Area(
-            area.row,
-            area.column,
-            [y + floor(i * advance_y + 0.5) for i in range(area.rows)],
-            [x + floor(i * advance_x + 0.5) for i in range(area.columns)],
-        )
-        for area, y, x in scan.placed()
-    ]
 
     def is_absent(row: int, column: int) -> bool:
         return not full.locate(row * full.grid.columns + column)[1]
 
-    frames = Frames(areas, scan.frame_shape, is_absent)
+    frames = Frames(tuple(scan.placed()), scan.frame_shape, is_absent)
     bottom, right = scan.extent
-    return tuple(
-        PlacedTiles(
-            tiles,
-            PlacedGrid(frames, (ceil(bottom / downsample), ceil(right / downsample)), tiles.grid, downsample),
-        )
-        for downsample, tiles in stored
-    )
+    levels = []
+    for downsample, tiles in stored:
+        shape = ceil(bottom / downsample), ceil(right / downsample)
+        grid = PlacedGrid(frames, shape, tiles.grid, downsample)
+        levels.append(PlacedTiles(tiles, grid, f'{tiles.key} placed by {scan.placement}'))
+    return tuple(levels)
 
 
 def _properties(
@@ -350,7 +163,7 @@ def _properties(
     stored: Levels,
     levels: Sequence[TileSource],
     extras: Mapping[str, Directory],
-    scan: _Scan | None,
+    scan: Scan | None,
 ) -> dict[str, str]:
     directory = stored[0][1].directory
     properties = fields.text_properties(directory)
@@ -368,7 +181,7 @@ def _properties(
     return properties | (_region_properties(scan) if scan is not None else {})
 
 
-def _region_properties(scan: _Scan) -> dict[str, str]:
+def _region_properties(scan: Scan) -> dict[str, str]:
     """Return `openslide.region[i].*`, which OpenSlide takes from the tiles of an area, not from its place."""
     properties: dict[str, str] = {}
     for i, area in enumerate(scan.areas):
