@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SLIDE ?=
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-bare check bench clean
 
 $(VENV)/.demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +22,12 @@ demo: $(VENV)/.demo  ## open a slide, describe it, write a thumbnail and a crop 
 test: $(VENV)/.test  ## the test suite (BIPL_TEST_SLIDES=folder adds the real slides)
 	$(BIN)/python -m pytest
 
+test-bare:  ## the test suite without the extras, in a virtual environment of its own
+	$(PYTHON) -m venv $(VENV)-bare
+	$(VENV)-bare/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(VENV)-bare/bin/python -m pip install --quiet --editable . pytest hypothesis
+	$(VENV)-bare/bin/python -m pytest
+
 check: $(VENV)/.test  ## style, types, structure
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -32,4 +38,4 @@ bench: $(VENV)/.test  ## the benchmarks, one after the other
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-bare demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import openslide
 import pytest
 
 from bipl import Slide
@@ -13,6 +12,7 @@ from tests.builders.jpeg2000 import CHROMA_422
 from tests.builders.patterns import smooth_image
 from tests.builders.svs import build_svs, svs_levels
 from tests.builders.tiff import Directory, Entry, build_tiff
+from tests.peers import needs_openslide, openslide
 
 IMAGE = smooth_image(1000, 1210)
 JPEG_TOLERANCE = 12
@@ -48,6 +48,7 @@ def test_missing_extra_says_which_there_are() -> None:
         slide.extra('label')
 
 
+@needs_openslide
 @pytest.mark.parametrize('compression', ['jpeg', 'aperio_33003', 'aperio_33005'])
 def test_pixels_are_openslides(compression: str, tmp_path: Path) -> None:
     path = tmp_path / 'built.svs'
@@ -61,6 +62,7 @@ def test_pixels_are_openslides(compression: str, tmp_path: Path) -> None:
             assert apart.max() <= (1 if compression == 'aperio_33003' else 0)
 
 
+@needs_openslide
 @pytest.mark.parametrize('key', ['|ICC Profile = A', '|ICC Profile = B', ''])
 def test_thumbnail_has_the_profile_that_it_names_as_openslide_has_it(key: str, tmp_path: Path) -> None:
     head = 'Aperio Image Library v1\r\n64x64'
@@ -78,6 +80,7 @@ def test_thumbnail_has_the_profile_that_it_names_as_openslide_has_it(key: str, t
         assert dict(slide.properties) == dict(peer.properties)
 
 
+@needs_openslide
 def test_jpeg_2000_of_narrow_chroma_is_rgb_once(tmp_path: Path) -> None:
     image = smooth_image(32, 32)
     file = Directory(
@@ -97,6 +100,7 @@ def test_jpeg_2000_of_narrow_chroma_is_rgb_once(tmp_path: Path) -> None:
         assert np.abs(slide.numpy().astype(int) - image).mean() < 2
 
 
+@needs_openslide
 def test_properties_are_openslides_on_a_built_file(tmp_path: Path) -> None:
     path = tmp_path / 'built.svs'
     path.write_bytes(build_svs(IMAGE, icc=b'profile of no use'))

@@ -6,13 +6,13 @@ import io
 from typing import Any
 
 import numpy as np
-import openslide
 import pytest
 import tifffile
 
 from tests.builders.colour import rgb_to_ycbcr
 from tests.builders.patterns import smooth_image
 from tests.builders.svs import build_svs, svs_levels, svs_thumbnail
+from tests.peers import needs_openslide, openslide
 
 Array = np.ndarray[Any, Any]
 
@@ -78,6 +78,7 @@ def test_svs_tiles_may_be_absent():
     assert [i for i, size in enumerate(sizes) if size == 0] == [0, 4]
 
 
+@needs_openslide
 @pytest.mark.parametrize('compression', ['jpeg', 'aperio_33003', 'aperio_33005'])
 def test_svs_opens_in_openslide(compression, tmp_path):
     image = smooth_image(500, 600)

@@ -20,6 +20,7 @@ from tests.builders.bif import Area, Bif, build_bif
 from tests.builders.patterns import smooth_image
 from tests.builders.svs import build_svs
 from tests.builders.tiff import Directory, build_tiff
+from tests.peers import NEEDS
 from tests.processes import in_child
 
 IMAGE = smooth_image(733, 1021)
@@ -112,6 +113,8 @@ CASES = (
 @pytest.fixture(params=CASES, ids=lambda case: f'{case.driver}{case.suffix}')
 def case(request: pytest.FixtureRequest) -> Case:
     found: Case = request.param
+    if NEEDS.get(found.driver, found) is None:
+        pytest.skip(f'what the driver {found.driver} needs is not installed')
     return found
 
 

@@ -12,15 +12,17 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import pytest
-import rasterio
 
 import bipl
-from bipl import MissingDependencyError, Slide, UnsupportedSlideError
-from tests.builders.patterns import noise_image, smooth_image
+from bipl import Slide, UnsupportedSlideError
+from tests.builders.patterns import noise_image
 from tests.builders.tiff import Directory, build_tiff
+from tests.peers import needs_rasterio, rasterio
 from tests.range_server import served
 from tests.real import needs_slides, slide_path
 from tests.test_every_driver import IMAGE, plain_tiff
+
+pytestmark = needs_rasterio
 
 RASTERS = (
     'geotiff/rio-cogeo/image_geos.tif',
@@ -170,16 +172,6 @@ def test_bytes_and_missing_files(tmp_path: Path) -> None:
         Slide.open(plain_tiff(), driver='gdal')
     with pytest.raises(FileNotFoundError):
         Slide.open(tmp_path / 'none.vrt')
-
-
-def test_without_rasterio_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, 'rasterio', None)
-    with pytest.raises(MissingDependencyError, match=r'pip install "bipl\[gdal\]"'):
-        Slide.open('/vsicurl/http://127.0.0.1/picture.jp2')
-    path = tmp_path / 'picture.jp2'
-    path.write_bytes(bytes(imagecodecs.jpeg2k_encode(smooth_image(64, 64), level=0)))
-    with Slide.open(path) as slide:
-        assert slide.driver == 'raster'
 
 
 def test_a_process_that_leaves_slides_open_ends_in_silence(tiff: Path) -> None:

@@ -5,17 +5,18 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import openslide
 import pytest
 import simplejpeg
 
 import bipl
-from bipl import CorruptTileError, MissingDependencyError, Slide, UnsupportedSlideError
-from bipl.drivers import libopenslide
+from bipl import CorruptTileError, Slide, UnsupportedSlideError
 from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.svs import build_svs
 from tests.builders.tiff import Directory, build_tiff
+from tests.peers import needs_openslide, openslide
 from tests.real import needs_slides, slide_path
+
+pytestmark = needs_openslide
 
 NDPI = 'hamamatsu/test3-DAPI-2-(387).ndpi'
 DICOM = 'dicom/cmu-1-small-region/level-0-frames-0-30.dcm'
@@ -104,23 +105,6 @@ def test_a_tiff_that_would_lose_bits_is_unsupported(dtype: type, tmp_path: Path)
     assert Slide.open(path).dtype == dtype
     with pytest.raises(UnsupportedSlideError):
         Slide.open(path, driver='openslide')
-
-
-def test_without_the_library_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(libopenslide, '_paths', lambda: iter(()))
-    libopenslide.load.cache_clear()
-    path = tmp_path / 'slide.mrxs'
-    path.write_bytes(bytes(simplejpeg.encode_jpeg(smooth_image(64, 64))))
-    try:
-        with pytest.raises(bipl.BiplError, match=r'pip install "bipl\[openslide\]"'):
-            Slide.open(path)
-        with pytest.raises(MissingDependencyError):
-            Slide.open(path, driver='openslide')
-        svs = tmp_path / 'slide.svs'
-        svs.write_bytes(build_svs(smooth_image(64, 64), downsamples=(1,)))
-        assert Slide.open(svs).driver == 'tiff'
-    finally:
-        libopenslide.load.cache_clear()
 
 
 def test_mrxs_without_its_folder_is_no_picture(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.peers import NEEDS
 from tests.real import needs_slides
 from tests.real_table import expected_rows, listed_paths, row_of
 
@@ -10,7 +11,11 @@ pytestmark = needs_slides
 
 @pytest.mark.parametrize('path', listed_paths())
 def test_file_is_what_the_table_says(path: str) -> None:
-    assert row_of(path) == expected_rows()[path]
+    expected = expected_rows()[path]
+    driver = expected[1]
+    if NEEDS.get(driver, driver) is None or (driver == 'none' and None in NEEDS.values()):
+        pytest.skip(f'what the drivers need is not installed: {driver} is expected to read it')
+    assert row_of(path) == expected
 
 
 def test_table_lists_each_file_once() -> None:

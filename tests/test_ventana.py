@@ -7,7 +7,6 @@ from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
-import openslide
 import pytest
 import tifffile
 
@@ -17,6 +16,7 @@ from bipl.cache import process_cache
 from tests.builders.bif import Area, Bif, build_bif, encode_info
 from tests.builders.patterns import smooth_image
 from tests.formulas import decibels
+from tests.peers import needs_openslide, openslide
 
 APART = (Area(rows=2, columns=3, y=300), Area(rows=3, columns=2, row=2, column=3, x=240, y=40))
 OVERLAPPING = (Area(rows=2, columns=3, y=60), Area(rows=3, columns=2, row=0, column=3, x=100, y=16))
@@ -156,6 +156,7 @@ def test_metadata() -> None:
         assert slide.background == (255, 255, 255)
 
 
+@needs_openslide
 @pytest.mark.parametrize(
     'bif',
     [

@@ -1,0 +1,22 @@
+"""Readers to compare with.  They come with the extras: where one is not installed, its tests say so."""
+
+import importlib
+from typing import Any
+
+import pytest
+
+
+def _installed(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except (ImportError, OSError):  # or the package is there, and its library is not
+        return None
+
+
+openslide = _installed('openslide')
+rasterio = _installed('rasterio')
+
+needs_openslide = pytest.mark.skipif(openslide is None, reason='openslide-python is not installed')
+needs_rasterio = pytest.mark.skipif(rasterio is None, reason='rasterio is not installed')
+NEEDS = {'openslide': openslide, 'gdal': rasterio}
+"""By name of the driver what it needs; None where it is missing."""
