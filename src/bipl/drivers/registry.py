@@ -10,8 +10,8 @@ from bipl.errors import UnsupportedSlideError
 ENTRY_POINTS = 'bipl.drivers'
 
 # Later ones are asked first, as `Driver.register` has it.  Modules are imported when they are asked.
-_OPENSLIDE = r'.*\.(mrxs|vms|vmu|ndpi|scn|dcm|czi|svslide|svsslide|svs|tiff?|bif|qptiff)'
-_TIFF = r'.*\.(tiff?|tf[28]|btf|svs|bif|ptif)'
+_OPENSLIDE = r'.*\.(mrxs|vms|vmu|ndpi|scn|dcm|czi|svslide|svsslide|svs|tiff?|bif)'
+_TIFF = r'.*\.(tiff?|tf[28]|btf|svs|bif|ptif|qptiff)'
 _RASTER = r'.*\.(png|jpe?g|jpe|jfif|webp|bmp|dib|jp2|j2k|j2c|jpf|jpx)'
 _GDAL = r'.*\.(jp2|j2k|jpx|vrt|img|ecw|sid|ntf|nitf|asc|grd|dem|hgt|kea|pix|bil|bip|bsq)'
 _REMOTE = r'(/vsi|(https?|ftp)://).*'
