@@ -15,8 +15,9 @@ def _installed(name: str) -> Any:
 
 openslide = _installed('openslide')
 rasterio = _installed('rasterio')
+osgeo = _installed('osgeo.gdal')
 
 needs_openslide = pytest.mark.skipif(openslide is None, reason='openslide-python is not installed')
 needs_rasterio = pytest.mark.skipif(rasterio is None, reason='rasterio is not installed')
-NEEDS = {'openslide': openslide, 'gdal': rasterio}
+NEEDS = {'openslide': openslide, 'gdal': rasterio or osgeo}
 """By name of the driver what it needs; None where it is missing."""

@@ -15,9 +15,10 @@ import pytest
 
 import bipl
 from bipl import Slide, UnsupportedSlideError
+from bipl.drivers import libgdal
 from tests.builders.patterns import noise_image
 from tests.builders.tiff import Directory, build_tiff
-from tests.peers import needs_rasterio, rasterio
+from tests.peers import needs_rasterio, osgeo, rasterio
 from tests.range_server import served
 from tests.real import needs_slides, slide_path
 from tests.test_every_driver import IMAGE, plain_tiff
@@ -33,6 +34,18 @@ RASTERS = (
     'plain-images/wsidicom-data-tiles/JPEG_2000_Image_Compression-RGB-8.jp2',
     'plain-images/wsidicom-data-tiles/JPEG_2000_Image_Compression_(Lossless_Only)-GRAYSCALE-16.jp2',
 )
+
+
+@pytest.fixture(autouse=True, params=['rasterio', 'osgeo'])
+def binding(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    if request.param == 'osgeo':
+        if osgeo is None:
+            pytest.skip('osgeo is not installed')
+        monkeypatch.setitem(sys.modules, 'rasterio', None)
+    libgdal.load.cache_clear()
+    yield
+    monkeypatch.undo()
+    libgdal.load.cache_clear()
 
 
 def by_rasterio(path: Path, **options: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import pytest
 import simplejpeg
 
 from bipl import MissingDependencyError, Slide
-from bipl.drivers import libopenslide
+from bipl.drivers import libgdal, libopenslide
 from tests.builders.bif import Bif, build_bif
 from tests.builders.patterns import smooth_image
 from tests.builders.svs import build_svs
@@ -23,9 +23,11 @@ def without_extras(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in EXTRAS:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setattr(libopenslide, '_paths', lambda: iter(()))
-    libopenslide.load.cache_clear()
+    for module in (libopenslide, libgdal):
+        module.load.cache_clear()
     yield
-    libopenslide.load.cache_clear()
+    for module in (libopenslide, libgdal):
+        module.load.cache_clear()
 
 
 @pytest.mark.parametrize('suffix', ['mrxs', 'vms', 'czi', 'svslide', 'dcm'])

@@ -1,31 +1,27 @@
-"""The GDAL driver, by rasterio: JPEG 2000, VRT, remote paths, and other rasters, behind tiles of our own.
+"""The GDAL driver: JPEG 2000, VRT, remote paths, and other rasters, behind tiles of our own.
 
 Sources: GDAL's documentation of `OVERVIEW_LEVEL`, of multi-threading (a dataset serves one thread at a time),
 of its virtual file systems and of its configuration options.
 """
 
-import atexit
-import logging
 import os
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Hashable
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from threading import Lock, local
-from typing import TYPE_CHECKING, Any, TypeAlias
-from warnings import catch_warnings, simplefilter
-from weakref import WeakSet
+from threading import local
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from bipl.codecs.images import stream_size
 from bipl.drivers.base import Driver
+from bipl.drivers.libgdal import Dataset, GdalError, load
 from bipl.errors import (
     BiplError,
     CorruptSlideError,
     CorruptTileError,
-    MissingDependencyError,
     UnsupportedSlideError,
 )
 from bipl.geometry import RegularGrid
@@ -34,23 +30,10 @@ from bipl.settings import Settings
 from bipl.storage.source import Access, Sourceable, file_identity
 from bipl.vendors.info import SlideInfo, default_background
 
-if TYPE_CHECKING:
-    from rasterio.io import DatasetReader
-
 Array: TypeAlias = npt.NDArray[Any]
 
-_OPTIONS: dict[str, Any] = {
-    'GDAL_DISABLE_READDIR_ON_OPEN': 'EMPTY_DIR',  # looking for files beside is a dozen requests
-    'GDAL_PAM_ENABLED': 'NO',  # writes nothing beside what it reads
-    'GDAL_HTTP_CONNECTTIMEOUT': 10,  # seconds; there is no limit else
-    'GDAL_HTTP_TIMEOUT': 60,
-    'GDAL_HTTP_MAX_RETRY': 2,
-    'GDAL_CACHEMAX': 16,  # megabytes: decoded tiles are in our own cache
-}
 _TILE_SIDE = 512
 _TILE_SIDES = range(128, 2049)
-# Bytes after the last block, and versions of JFIF: nothing is lost.
-_HARMLESS = ('extraneous bytes before marker 0xd9', 'JFIF revision')
 _HEAD_BYTES = 4096
 _URLS = ('http://', 'https://', 'ftp://')
 _RGB = ('red', 'green', 'blue')
@@ -87,31 +70,22 @@ class Datasets:
         self._name = name
         self._path = f'/vsicurl/{name}' if name.lower().startswith(_URLS) else name
         self._own = local()
-        _alive.add(self)
 
-    def get(self, level: int | None) -> 'DatasetReader':
+    def get(self, level: int | None) -> Dataset:
         """Return the calling thread's dataset of an overview, None for full resolution.
 
         Raises
         ------
-        rasterio.errors.RasterioError
+        GdalError
             If it cannot be opened.
         """
-        opened: dict[Any, DatasetReader] | None = getattr(self._own, 'opened', None)
+        opened: dict[int | None, Dataset] | None = getattr(self._own, 'opened', None)
         if opened is None or self._own.process != os.getpid():
             opened = self._own.opened = {}
             self._own.process = os.getpid()
         if level not in opened:
-            opened[level] = self._open(level)
+            opened[level] = load().open(self._path, level)
         return opened[level]
-
-    def _open(self, level: int | None) -> 'DatasetReader':
-        rasterio = load()
-        options = {} if level is None else {'overview_level': level}
-        with _warnings_lock, catch_warnings(), rasterio.Env(**_OPTIONS):
-            simplefilter('ignore')  # of pictures that lie nowhere on Earth
-            opened: DatasetReader = rasterio.open(self._path, sharing=False, **options)
-        return opened
 
     def forget(self) -> None:
         """Drop the calling thread's datasets: one that failed may go on failing."""
@@ -122,60 +96,7 @@ class Datasets:
         self._own = local()
 
 
-class _Recorder(logging.Handler):
-    """Keeps GDAL's warnings for the thread whose read they are of."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        kept: list[str] | None = getattr(_warnings, 'kept', None)
-        text = record.getMessage()
-        if kept is not None and not any(harmless in text for harmless in _HARMLESS):
-            kept.append(text)
-
-
-@contextmanager
-def _warned() -> Iterator[list[str]]:
-    """Collect what GDAL warns of meanwhile: a JPEG that breaks off is no error to it."""
-    kept: list[str] = []
-    _warnings.kept = kept
-    try:
-        with load().Env(**_OPTIONS):  # which has warnings logged, too
-            yield kept
-    finally:
-        _warnings.kept = None
-
-
-_alive: WeakSet[Datasets] = WeakSet()
-
-
-@atexit.register
-def _close_all() -> None:
-    """Close what is open while the interpreter is whole: rasterio's datasets complain when they go later."""
-    for datasets in tuple(_alive):
-        datasets.close()
-
-
-_warnings = local()
-_warnings_lock = Lock()
 _fork_gate = ForkGate()
-
-
-def load() -> Any:
-    """Import rasterio.
-
-    Raises
-    ------
-    MissingDependencyError
-        If it is not installed.
-    """
-    try:
-        import rasterio
-        import rasterio.errors
-    except ImportError as error:
-        raise MissingDependencyError('expected rasterio, found none; pip install "bipl[gdal]"') from error
-    logger = logging.getLogger('rasterio._err')
-    if not any(isinstance(handler, _Recorder) for handler in logger.handlers):
-        logger.addHandler(_Recorder(logging.WARNING))
-    return rasterio
 
 
 class GdalTiles:
@@ -186,8 +107,10 @@ class GdalTiles:
         kinds = set(dataset.dtypes)
         if len(kinds) > 1:
             raise UnsupportedSlideError(f'{name}: expected bands of one type, found {sorted(kinds)}')
+        if kinds - set(np.sctypeDict):
+            raise UnsupportedSlideError(f'{name}: expected samples of a type of numpy, found {sorted(kinds)}')
         shape = dataset.height, dataset.width
-        height, width = dataset.block_shapes[0]
+        height, width = dataset.block_shape()
         if height not in _TILE_SIDES or width not in _TILE_SIDES:
             height = width = _TILE_SIDE
         self.name = name
@@ -196,7 +119,7 @@ class GdalTiles:
         self._palette = _palette(dataset)
         self.dtype: np.dtype[Any] = np.dtype(next(iter(kinds)) if self._palette is None else np.uint8)
         self.channels = int(dataset.count) if self._palette is None else self._palette.shape[1]
-        interpretation = tuple(found.name for found in dataset.colorinterp)
+        interpretation = dataset.colours()
         self.is_rgb = interpretation[:3] == _RGB or (
             self.channels in {3, 4}
             and (self._palette is not None or set(interpretation[:3]) == {'undefined'})
@@ -212,27 +135,24 @@ class GdalTiles:
         CorruptTileError
             If GDAL cannot.
         """
-        rasterio = load()
         place = self.grid.placement(tile)
         window = (place.y0, place.y1), (place.x0, place.x1)
         try:
-            with _fork_gate, _warned() as warnings:
-                bands = self._datasets.get(self._level).read(window=window)
-            if warnings:
-                raise rasterio.errors.RasterioIOError(warnings[0])
-        except rasterio.errors.RasterioError as error:
+            with _fork_gate, load().session(is_strict=True):
+                bands = self._datasets.get(self._level).read(window)
+        except GdalError as error:
             self._datasets.forget()
             raise CorruptTileError(
-                f'{self.name}, {self.grid.describe(tile)}: expected pixels, found {_said(error)}; '
+                f'{self.name}, {self.grid.describe(tile)}: expected pixels, found {error}; '
                 "other tiles are not affected; bipl.env(corrupt_tiles='background') reads it as background"
             ) from error
         pixels = np.ascontiguousarray(np.moveaxis(bands, 0, 2))
         return pixels if self._palette is None else self._palette[pixels[:, :, 0]]
 
 
-def _palette(dataset: 'DatasetReader') -> Array | None:
+def _palette(dataset: Dataset) -> Array | None:
     """Return the colours of a picture of one band of bytes that has a palette, (256, 3 or 4)."""
-    if dataset.count != 1 or dataset.colorinterp[0].name != 'palette' or dataset.dtypes[0] != 'uint8':
+    if dataset.count != 1 or dataset.colours() != ('palette',) or dataset.dtypes[0] != 'uint8':
         return None
     colours = np.zeros((256, 4), np.uint8)
     for index, colour in dataset.colormap(1).items():
@@ -246,21 +166,23 @@ def _palette(dataset: 'DatasetReader') -> Array | None:
 
 def _describe(name: str, key: Hashable, datasets: Datasets) -> SlideInfo:
     """Return what GDAL knows of a raster."""
-    rasterio = load()
     try:
-        with _fork_gate, rasterio.Env(**_OPTIONS):
+        with _fork_gate, load().session():
             dataset = datasets.get(None)
-            tags = dataset.tags()
+            tags, overviews, parts = dataset.tags(), 0, dataset.subdatasets()
+            if dataset.count:
+                overviews = dataset.overview_count()
         if not dataset.count:
             raise UnsupportedSlideError(
                 f'{name}: expected a raster, found a {dataset.driver} of none; name one of its parts: '
-                f'{", ".join(dataset.subdatasets[:3])}'
+                f'{", ".join(parts[:3])}'
             )
-        levels = [
-            GdalTiles(f'{name}: level {i + 1 if i is not None else 0}', f'{key} level {i}', datasets, i)
-            for i in (None, *range(len(dataset.overviews(1))))
-        ]
-    except rasterio.errors.RasterioError as error:
+        with _fork_gate, load().session():
+            levels = [
+                GdalTiles(f'{name}: level {i + 1 if i is not None else 0}', f'{key} level {i}', datasets, i)
+                for i in (None, *range(overviews))
+            ]
+    except GdalError as error:
         raise _refused(name, error) from error
     if dataset.driver == 'JP2OpenJPEG':
         _check_is_unsigned(name)
@@ -290,19 +212,14 @@ def _check_is_unsigned(name: str) -> None:
             )
 
 
-def _refused(name: str, error: Exception) -> BiplError:
+def _refused(name: str, error: GdalError) -> BiplError:
     """Return what to raise for what GDAL does not open."""
-    said = _said(error)
+    said = str(error)
     kind = UnsupportedSlideError if 'not recognized' in said or 'not supported' in said else CorruptSlideError
     return kind(f'{name}: expected a raster that GDAL opens, found what it says: {said}')
 
 
-def _said(error: BaseException) -> str:
-    """Return GDAL's own words, which rasterio may have put behind."""
-    return str(error.__cause__ or error)
-
-
-def _background(dataset: 'DatasetReader', level: GdalTiles) -> tuple[float, ...]:
+def _background(dataset: Dataset, level: GdalTiles) -> tuple[float, ...]:
     """Return the value that stands for no data; white or 0 where there is none."""
     values = dataset.nodatavals
     if level.channels == len(values) and None not in values:
