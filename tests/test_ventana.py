@@ -187,6 +187,18 @@ def test_pixels_and_properties_are_openslides(bif: Bif, tmp_path: Path) -> None:
             np.testing.assert_array_equal(slide.extra(name), np.asarray(picture)[:, :, :3])
 
 
+@needs_openslide
+def test_the_openslide_driver_lays_what_is_transparent_on_the_background(tmp_path: Path) -> None:
+    path = tmp_path / 'slide.bif'
+    path.write_bytes(build_bif(Bif(areas=APART)))
+    for fill in (7, (10, 200, 30)):
+        with Slide.open(path, fill=fill) as native, Slide.open(path, driver='openslide', fill=fill) as slide:
+            assert slide.driver == 'openslide'
+            assert (slide.numpy()[0, -1] == fill).all()
+            for level, other in zip(native.levels, slide.levels, strict=True):
+                np.testing.assert_array_equal(level.numpy(), other.numpy())
+
+
 def test_levels_show_the_same_place() -> None:
     """Advances are no whole number of pixels, least of all when halved: places are rounded, not lost."""
     scene = smooth_image(520, 944)
