@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bipl.errors import UnsupportedSlideError as UnsupportedSlideError
     from bipl.levels.image import Image as Image
     from bipl.levels.level import ImageLevel as ImageLevel
+    from bipl.ops.mosaic import Mosaic as Mosaic
     from bipl.settings import env as env
     from bipl.slide.facade import Slide as Slide
 
@@ -35,6 +36,7 @@ _HOMES = {
     'ImageLevel': 'levels.level',
     'MissingDependencyError': 'errors',
     'RemoteError': 'errors',
+    'Mosaic': 'ops.mosaic',
     'Slide': 'slide.facade',
     'UnsupportedSlideError': 'errors',
     'env': 'settings',
