@@ -1,8 +1,8 @@
-"""Run the benchmarks: `python -m benchmarks [imports] [opening] [reading] [scaling] [drivers]`."""
+"""Run the benchmarks: `python -m benchmarks [imports] [opening] [reading] [scaling] [drivers] [mosaics]`."""
 
 import argparse
 
-from benchmarks import drivers, imports, opening, reading, scaling
+from benchmarks import drivers, imports, mosaics, opening, reading, scaling
 
 BENCHMARKS = {
     'imports': imports.main,
@@ -10,6 +10,7 @@ BENCHMARKS = {
     'reading': reading.main,
     'scaling': scaling.main,
     'drivers': drivers.main,
+    'mosaics': mosaics.main,
 }
 
 

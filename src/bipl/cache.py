@@ -38,6 +38,8 @@ class CacheStatistics:
     ----------
     hits, misses
         Look-ups that found their tile, and those that had to make it or to wait for it.
+    made
+        Tiles that were made: each once, however many waited, if none was evicted too early.
     evictions
         Tiles dropped to stay within the budget.
     tiles, size_bytes
@@ -48,6 +50,7 @@ class CacheStatistics:
 
     hits: int
     misses: int
+    made: int
     evictions: int
     tiles: int
     size_bytes: int
@@ -68,7 +71,7 @@ class TileCache:
         self._tiles: OrderedDict[Hashable, Tile] = OrderedDict()
         self._free: list[bytearray] = []
         self._lent: dict[int, weakref.ref[Tile]] = {}
-        self._hits = self._misses = self._evictions = 0
+        self._hits = self._misses = self._made = self._evictions = 0
         self.renew()
 
     def renew(self) -> None:
@@ -105,6 +108,7 @@ class TileCache:
                     self._misses += not waited
                     flight = self._flights.get(key)
                     if flight is None:
+                        self._made += 1
                         mine = Lock()
                         mine.acquire()
                         flight = self._flights[key] = mine
@@ -167,7 +171,7 @@ class TileCache:
         with self._lock:
             self._tiles.clear()
             self._free.clear()
-            self._size_bytes = self._hits = self._misses = self._evictions = 0
+            self._size_bytes = self._hits = self._misses = self._made = self._evictions = 0
 
     def statistics(self) -> CacheStatistics:
         """Return the counts so far and what is held now."""
@@ -175,6 +179,7 @@ class TileCache:
             return CacheStatistics(
                 self._hits,
                 self._misses,
+                self._made,
                 self._evictions,
                 len(self._tiles),
                 self._size_bytes,

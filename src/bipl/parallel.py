@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from bipl import settings
 
@@ -70,8 +70,11 @@ def _mark_worker() -> None:
 
 def default_workers() -> int:
     """Return how many threads a call uses when it is not told: the setting, else one a usable core."""
-    if configured := settings.current().threads:
-        return configured
+    return settings.current().threads or usable_cores()
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on every system
@@ -81,7 +84,7 @@ def default_workers() -> int:
 def ordered_map(
     function: Callable[[T], R], items: Iterable[T], *, max_workers: int | None = None
 ) -> Iterator[R]:
-    """Yield `function(item)` in the order of the items, at most `max_workers` at work or waiting.
+    """Yield `function(item)` in the order of the items, at most `max_workers` at work and one waiting.
 
     Parameters
     ----------
@@ -102,11 +105,11 @@ def ordered_map(
 
 def _mapped_ahead(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
     pending: deque[Future[R]] = deque()
-    executor = _executor()
+    line = _Line(function, workers)
     try:
         for item in items:
-            pending.append(executor.submit(function, item))
-            if len(pending) >= workers:
+            pending.append(line.add(item))
+            if len(pending) > workers:  # one more than are at work: nobody waits for the consumer
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
@@ -115,7 +118,46 @@ def _mapped_ahead(function: Callable[[T], R], items: Iterable[T], workers: int) 
             future.cancel()
 
 
-def share_out(function: Callable[[T], None], items: Collection[T], *, most_workers: int) -> None:
+class _Line(Generic[T, R]):
+    """Items waiting for a few threads of the executor, which take them in order until none is left."""
+
+    def __init__(self, function: Callable[[T], R], workers: int) -> None:
+        self._function = function
+        self._workers = workers
+        self._waiting: deque[tuple[Future[R], T]] = deque()
+        self._lock = threading.Lock()
+        self._at_work = 0
+
+    def add(self, item: T) -> 'Future[R]':
+        """Let an item wait for its turn."""
+        future: Future[R] = Future()
+        with self._lock:
+            self._waiting.append((future, item))
+            is_short = self._at_work < self._workers
+            self._at_work += is_short
+        if is_short:
+            _executor().submit(self._work)
+        return future
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._at_work -= 1
+                    return
+                future, item = self._waiting.popleft()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                result = self._function(item)
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the consumer is told
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+            del future, item
+
+
+def share_out(function: Callable[[T], object], items: Collection[T], *, most_workers: int) -> None:
     """Call a function for each item, in no order; other threads help while there are cores to spare.
 
     The caller works through the items itself and never waits for a thread that has not begun, so it ends
@@ -142,7 +184,7 @@ def share_out(function: Callable[[T], None], items: Collection[T], *, most_worke
         future.result()
 
 
-def _work_off(function: Callable[[T], None], rest: deque[T]) -> None:
+def _work_off(function: Callable[[T], object], rest: deque[T]) -> None:
     """Take items until none is left; after an error nobody takes more."""
     while rest:
         try:

@@ -14,7 +14,7 @@ from bipl.levels.image import Array, Image, Recipe
 from bipl.levels.pooled import AveragedTiles, ReducedTiles
 from bipl.levels.shrink import shrink
 from bipl.levels.source import ReducibleSource, TileSource
-from bipl.parallel import default_workers, share_out
+from bipl.parallel import share_out, usable_cores
 from bipl.settings import Settings
 
 # More address space than any machine of today has: refuse before numpy says 'negative dimensions'.
@@ -192,7 +192,7 @@ class ImageLevel(Image):
                 _paste(out, box, place, self._fill if pixels is None else pixels, self._fill)
 
         is_worth_it = self._is_costly and len(missing) * self._tile_bytes >= _LEAST_SHARED_BYTES
-        workers = self.settings.threads or default_workers() if is_worth_it else 1
+        workers = self.settings.threads or usable_cores() if is_worth_it else 1
         share_out(read, missing, most_workers=workers)
 
     def _decoded(self, tile: int) -> Array | None:

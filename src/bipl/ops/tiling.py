@@ -3,9 +3,10 @@
 A grid is a value: integers and which cells are used.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import ceil, floor, isfinite
+from itertools import islice
+from math import ceil, floor, isfinite, prod
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -17,6 +18,10 @@ from bipl.parallel import ordered_map
 
 Array: TypeAlias = npt.NDArray[Any]
 Index: TypeAlias = tuple[int, int]
+
+# Tiles that one thread reads in a row.
+_RUN_BYTES = 2**23
+_MOST_IN_A_RUN = 8
 
 
 class Tile(NamedTuple):
@@ -188,17 +193,30 @@ def tiles_of(image: ArrayLike, grid: TileGrid, max_workers: int | None) -> Itera
     A slide or level gives fresh arrays, with its background outside.  A numpy array gives views of itself,
     and copies with 0 for tiles that reach outside.
     """
-    indices = tuple(grid.used())
-    boxes = (grid.box(idx) for idx in indices)
-    parts = getattr(image, 'parts', None)
-    data: Iterable[Array]
-    if parts is not None:
-        data = (pixels for _, pixels in parts(boxes, max_workers=max_workers))
-    else:
-        is_quick = isinstance(image, np.ndarray)
-        data = ordered_map(lambda box: _cut(image, box), boxes, max_workers=1 if is_quick else max_workers)
-    for idx, pixels in zip(indices, data, strict=True):
-        yield Tile(idx, grid.vec(idx), pixels)
+    part = getattr(image, 'part', None)
+
+    def read(run: tuple[Index, ...]) -> list[Tile]:
+        boxes = (grid.box(idx) for idx in run)
+        data = [part(*box) if part is not None else _cut(image, box) for box in boxes]
+        return [Tile(idx, grid.vec(idx), pixels) for idx, pixels in zip(run, data, strict=True)]
+
+    if isinstance(image, np.ndarray):
+        max_workers = 1
+    elif max_workers is None:
+        max_workers = getattr(image, 'default_workers', None)
+    # Neighbours share what they are made of: a thread that reads several in a row waits for no other.
+    tile_bytes = grid.side**2 * prod(image.shape[2:]) * np.dtype(getattr(image, 'dtype', 'u1')).itemsize
+    length = min(max(_RUN_BYTES // tile_bytes, 1), _MOST_IN_A_RUN) if max_workers != 1 else 1
+    for run in ordered_map(read, _runs(grid.used(), length), max_workers=max_workers):
+        run.reverse()
+        while run:
+            yield run.pop()  # and holds it no longer
+
+
+def _runs(indices: Iterator[Index], length: int) -> Iterator[tuple[Index, ...]]:
+    """Yield indices by the dozen."""
+    while run := tuple(islice(indices, length)):
+        yield run
 
 
 def _cut(image: ArrayLike, box: tuple[Span, Span]) -> Array:
