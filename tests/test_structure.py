@@ -13,7 +13,7 @@ MOST_LINES_A_MODULE = 400
 MOST_LINES_A_FUNCTION = 40
 PUBLIC = (
     'BiplError', 'ClosedSlideError', 'CorruptSlideError', 'CorruptTileError', 'Driver', 'Image', 'ImageLevel',
-    'MissingDependencyError', 'Mosaic', 'RemoteError', 'Slide', 'UnsupportedSlideError', 'env',
+    'MissingDependencyError', 'Mosaic', 'RemoteError', 'Slide', 'UnsupportedSlideError', 'env', 'write',
 )  # fmt: skip
 SLIDE = (
     'apply', 'at', 'background', 'best_level_for', 'bounds', 'close', 'default_workers', 'downsamples',

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bipl.ops.mosaic import Mosaic as Mosaic
     from bipl.settings import env as env
     from bipl.slide.facade import Slide as Slide
+    from bipl.writer.writing import write as write
 
 _HOMES = {
     'BiplError': 'errors',
@@ -40,6 +41,7 @@ _HOMES = {
     'Slide': 'slide.facade',
     'UnsupportedSlideError': 'errors',
     'env': 'settings',
+    'write': 'writer.writing',
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - one list of names, not two

@@ -1,0 +1,1 @@
+"""Arrays, levels, slides and tiles in, pyramidal TIFF out."""

@@ -1,0 +1,126 @@
+"""How tiles are written: the codecs by name, and what a TIFF says of each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[Any]
+Compression: TypeAlias = Literal['jpeg', 'jpeg2000', 'deflate', 'zstd', 'lzw', 'none']
+
+_CODES = {'none': 1, 'lzw': 5, 'jpeg': 7, 'deflate': 8, 'jpeg2000': 34712, 'zstd': 50000}
+_WITH_PREDICTOR = {'lzw', 'deflate', 'zstd'}
+_DEFLATE_LEVEL, _ZSTD_LEVEL = 6, 9
+# Below this quality one Cb and Cr serves four pixels, as scanners have it.
+_LEAST_FULL_CHROMA = 85
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How tiles of one kind of samples are stored.
+
+    Attributes
+    ----------
+    compression, predictor, photometric
+        As numbered or named by TIFF (and tifffile).
+    subsampling
+        Columns and rows that share one Cb and Cr; None if there are none.
+    encode
+        Turns (h, w, c) into bytes.  Thread-safe.
+    """
+
+    compression: int
+    predictor: int
+    photometric: str
+    subsampling: tuple[int, int] | None
+    encode: Callable[[Array], bytes]
+
+
+def make_encoding(
+    name: Compression | None, quality: int | None, dtype: np.dtype[Any], channels: int
+) -> Encoding:
+    """Choose how to store samples.
+
+    Parameters
+    ----------
+    name
+        Of the codec; None for JPEG where samples are 8-bit grey or RGB, else Deflate.
+    quality
+        Of JPEG, 1 to 100, and of JPEG 2000, there 100 is lossless; None for 90 and 100.
+
+    Raises
+    ------
+    ValueError
+        If there is no such codec, or it does not fit the samples.
+    """
+    is_picture = dtype == np.uint8 and channels in {1, 3}
+    name = name or ('jpeg' if is_picture else 'deflate')
+    if name not in get_args(Compression):
+        raise ValueError(f'compression: expected one of {", ".join(get_args(Compression))}, found {name!r}')
+    if quality is not None and (not isinstance(quality, int) or not 1 <= quality <= 100):
+        raise ValueError(f'quality: expected a whole number from 1 to 100, found {quality!r}')
+    photometric = 'rgb' if channels == 3 and dtype.kind == 'u' else 'minisblack'
+    if name == 'jpeg':
+        if not is_picture:
+            raise ValueError(
+                f'compression jpeg: expected uint8 grey or RGB, found {channels} channels of {dtype}'
+            )
+        return _jpeg(90 if quality is None else quality, channels)
+    if name == 'jpeg2000':
+        if dtype not in {np.dtype(np.uint8), np.dtype(np.uint16)} or channels not in {1, 3}:
+            raise ValueError(
+                f'jpeg2000: expected uint8 or uint16 grey or RGB, found {channels} channels of {dtype}'
+            )
+        return Encoding(_CODES[name], 1, photometric, None, partial(_jpeg2000, quality=quality or 100))
+    predictor = 2 if name in _WITH_PREDICTOR and dtype.kind in 'ui' else 1
+    return Encoding(_CODES[name], predictor, photometric, None, partial(_packed, name, predictor))
+
+
+def _jpeg(quality: int, channels: int) -> Encoding:
+    if channels == 1:
+        return Encoding(_CODES['jpeg'], 1, 'minisblack', None, partial(_encode_jpeg, quality, 'GRAY', 'Gray'))
+    is_full = quality >= _LEAST_FULL_CHROMA
+    steps, name = ((1, 1), '444') if is_full else ((2, 2), '420')
+    return Encoding(_CODES['jpeg'], 1, 'ycbcr', steps, partial(_encode_jpeg, quality, 'RGB', name))
+
+
+def _encode_jpeg(quality: int, colours: str, subsampling: str, tile: Array) -> bytes:
+    import simplejpeg
+
+    stream: bytes = simplejpeg.encode_jpeg(
+        np.ascontiguousarray(tile), quality, colours, subsampling, fastdct=False
+    )
+    return stream
+
+
+def _jpeg2000(tile: Array, *, quality: int) -> bytes:
+    import imagecodecs
+
+    samples = tile[:, :, 0] if tile.shape[2] == 1 else tile
+    level = 0 if quality == 100 else 20 + quality * 0.4  # decibels
+    return bytes(
+        imagecodecs.jpeg2k_encode(
+            np.ascontiguousarray(samples), level=level, codecformat='j2k', reversible=quality == 100
+        )
+    )
+
+
+def _packed(name: str, predictor: int, tile: Array) -> bytes:
+    """Encode samples as rows of bytes."""
+    import imagecodecs
+
+    if tile.dtype.kind == 'b':
+        data = np.packbits(tile[:, :, 0], axis=1).tobytes()
+    else:
+        samples = tile.astype(tile.dtype.newbyteorder('<'), copy=False)
+        if predictor == 2:
+            samples = np.diff(samples, axis=1, prepend=np.zeros_like(samples[:, :1]))
+        data = np.ascontiguousarray(samples).tobytes()
+    if name == 'deflate':
+        return bytes(imagecodecs.zlib_encode(data, level=_DEFLATE_LEVEL))
+    if name == 'zstd':
+        return bytes(imagecodecs.zstd_encode(data, level=_ZSTD_LEVEL))
+    return bytes(imagecodecs.lzw_encode(data)) if name == 'lzw' else data

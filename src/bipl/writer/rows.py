@@ -1,0 +1,125 @@
+"""What can be written, as rows from top to bottom: arrays, levels, slides, streams of tiles."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, groupby
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from bipl.ops.mosaic import Tiles
+from bipl.ops.scaling import ArrayLike
+from bipl.ops.tiling import Tile
+
+Array: TypeAlias = npt.NDArray[Any]
+
+# Of a source, read at once: tiles of it are decoded once if the cache holds what borders of bands share.
+_LEAST_ROWS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A picture that comes from top to bottom.
+
+    Attributes
+    ----------
+    shape
+        Height, width, channels.
+    dtype
+        Of its samples.
+    bands
+        Makes an iterator over arrays of (h, w, c), h of any size, w that of the picture.
+    """
+
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    bands: Callable[[], Iterator[Array]]
+
+
+def rows_of(source: ArrayLike | Tiles) -> Rows:
+    """Return any source as rows.
+
+    Raises
+    ------
+    ValueError
+        If it has not two or three axes, or tiles overlap.
+    """
+    if isinstance(source, Tiles):
+        return _rows_of_tiles(source)
+    if len(source.shape) not in {2, 3} or 0 in source.shape:
+        raise ValueError(f'source: expected (h, w) or (h, w, c), found {tuple(source.shape)}')
+    height, width, channels = (*source.shape, 1)[:3]
+    step = max(_LEAST_ROWS, getattr(source, 'rows_decoded_at_once', 1))
+
+    def bands() -> Iterator[Array]:
+        for top in range(0, height, step):
+            band = np.asarray(source[top : min(top + step, height), :])
+            yield band if band.ndim == 3 else band[:, :, None]
+
+    dtype = np.dtype(getattr(source, 'dtype', None) or np.asarray(source[:1, :1]).dtype)
+    return Rows((height, width, channels), dtype, bands)
+
+
+def _rows_of_tiles(tiles: Tiles) -> Rows:
+    """Return tiles without overlap as rows; where there is none, samples are 0."""
+    grid = tiles.grid
+    if grid.overlap:
+        raise ValueError(
+            f'source: expected tiles without overlap, found one of {grid.overlap} px; call merge() or strip()'
+        )
+    first = next(iter(tiles), None)
+    if first is None:
+        raise ValueError('source: expected one tile at least, found none; is anything selected?')
+    height, width = grid.shape
+    channels, dtype = first.data.shape[2], first.data.dtype
+
+    def bands() -> Iterator[Array]:
+        bottom = 0
+        for row, some in groupby(tiles, lambda tile: tile.idx[0]):
+            top = max(grid.origin[0] + row * grid.step, 0)
+            yield from _blank(top - bottom, width, channels, dtype)
+            bottom = min(grid.origin[0] + (row + 1) * grid.step, height)
+            yield _band(some, (top, bottom), width, channels, dtype)
+        yield from _blank(height - bottom, width, channels, dtype)
+
+    return Rows((height, width, channels), dtype, bands)
+
+
+def _blank(rows: int, width: int, channels: int, dtype: np.dtype[Any]) -> Iterator[Array]:
+    for top in range(0, rows, _LEAST_ROWS):
+        yield np.zeros((min(_LEAST_ROWS, rows - top), width, channels), dtype)
+
+
+def _band(
+    tiles: Iterable[Tile], span: tuple[int, int], width: int, channels: int, dtype: np.dtype[Any]
+) -> Array:
+    """Put the tiles of a row of the grid into one array."""
+    top, bottom = span
+    out = np.zeros((bottom - top, width, channels), dtype)
+    for tile in tiles:
+        y, x = tile.vec
+        data = tile.data[max(top - y, 0) : max(bottom - y, 0), max(-x, 0) : max(width - x, 0)]
+        if data.dtype != dtype or data.shape[2] != channels:
+            raise ValueError(
+                f'tile {tile.idx}: expected {channels} channels of {dtype} as the first has, found '
+                f'{data.shape[2]} of {data.dtype}'
+            )
+        row, column = max(y - top, 0), max(x, 0)
+        out[row : row + data.shape[0], column : column + data.shape[1]] = data
+    return out
+
+
+def in_bands(bands: Iterable[Array], height: int) -> Iterator[Array]:
+    """Cut rows anew, into bands of one height; the last may have fewer rows."""
+    held: list[Array] = []
+    count = 0
+    for band in chain(bands, (None,)):
+        if band is not None:
+            held.append(band)
+            count += len(band)
+        while count >= height or (band is None and count):
+            joined = np.concatenate(held) if len(held) > 1 else held[0]
+            yield joined[:height]
+            held = [joined[height:]] if count > height else []
+            count = max(count - height, 0)

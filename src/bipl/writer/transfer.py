@@ -1,0 +1,138 @@
+"""Tiles that are copied as they are stored: no generation of loss, at the speed of the disk."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bipl.slide.facade import Slide
+from bipl.tiff.tags import Photometric, Tag
+from bipl.tiff.tiles import TiffTiles
+from bipl.writer.encoding import Encoding
+
+_JPEG = 7
+# LZW, JPEG, Deflate (two numbers), uncompressed: what each reader of TIFF knows.
+_COMMON = {1, 5, _JPEG, 8, 32946}
+_PHOTOMETRICS = {
+    Photometric.BLACK_IS_ZERO: 'minisblack',
+    Photometric.RGB: 'rgb',
+    Photometric.YCBCR: 'ycbcr',
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLevel:
+    """One level as its encoded tiles.
+
+    Attributes
+    ----------
+    shape
+        Height, width, channels.
+    dtype
+        Of its samples.
+    tile_shape
+        Height and width of a tile.
+    encoding
+        How tiles are stored.
+    tiles
+        Row by row; None for an absent one.
+    jpeg_tables
+        What all JPEG streams share.
+    """
+
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    tile_shape: tuple[int, int]
+    encoding: Encoding
+    tiles: Iterable[bytes | None]
+    jpeg_tables: bytes | None = None
+
+
+def stored_levels(slide: Slide, wanted: Sequence[int] | None, *, only_jpeg: bool) -> list[StoredLevel] | None:
+    """Return the stored levels of a slide; None if its tiles cannot be copied.
+
+    They can where a slide is seen as it is stored: TIFF in tiles that do not overlap, of a common codec.
+
+    Raises
+    ------
+    ValueError
+        If a level is wanted that there is not.
+    """
+    sources = slide._info.levels  # noqa: SLF001 - its neighbour above
+    numbers = range(len(sources)) if wanted is None else sorted(set(wanted))
+    if not numbers or not set(numbers) <= set(range(len(sources))):
+        raise ValueError(f'levels: expected numbers from 0 to {len(sources) - 1}, found {wanted!r}')
+    if any(level is not stored for level, stored in zip(slide.levels, slide._stored, strict=True)):  # noqa: SLF001
+        return None  # seen through a function
+    found = []
+    for number in numbers:
+        source = sources[number]
+        if not isinstance(source, TiffTiles) or not _is_common(source, only_jpeg=only_jpeg):
+            return None
+        if any(source.locate(i)[1] == 0 for i in range(source.grid.rows * source.grid.columns)):
+            return None  # an absent tile is what other readers make of it
+        found.append(_stored(source))
+    return found
+
+
+def _is_common(tiles: TiffTiles, *, only_jpeg: bool) -> bool:
+    image = tiles.image
+    return (
+        image.is_tiled
+        and not image.is_separate
+        and image.compression in ({_JPEG} if only_jpeg else _COMMON)
+        and image.photometric in _PHOTOMETRICS
+        and not image.extra_samples
+        and image.bits == 8 * image.stored_dtype.itemsize
+        and image.stored_dtype.kind in 'uif'
+        and image.chroma_steps == (1, 1)
+        and not any(side % 16 for side in tiles.grid.tile_shape)
+        and tiles.directory.layout.byteorder == '<'
+        and tiles.directory.integer(Tag.FillOrder, 1) == 1
+        and (image.photometric != Photometric.YCBCR or image.compression == _JPEG)
+    )
+
+
+def _stored(tiles: TiffTiles) -> StoredLevel:
+    directory, image = tiles.directory, tiles.image
+    steps: tuple[int, ...] | None = None
+    if image.photometric == Photometric.YCBCR:
+        steps = directory.integers(Tag.YCbCrSubSampling, (2, 2), most=2)
+    has_tables = image.compression == _JPEG and Tag.JPEGTables in directory
+    encoding = Encoding(
+        image.compression,
+        image.predictor,
+        _PHOTOMETRICS[Photometric(image.photometric)],
+        None if steps is None or len(steps) != 2 else (steps[0], steps[1]),
+        _is_encoded,
+    )
+    return StoredLevel(
+        (*tiles.grid.shape, tiles.channels),
+        tiles.dtype,
+        tiles.grid.tile_shape,
+        encoding,
+        _Bytes(tiles),
+        directory.bytes(Tag.JPEGTables) if has_tables else None,
+    )
+
+
+def _is_encoded(_: object) -> bytes:
+    raise NotImplementedError('tiles that are copied are encoded')
+
+
+class _Bytes(Iterable[bytes]):
+    """The bytes of tiles, in order."""
+
+    def __init__(self, tiles: TiffTiles) -> None:
+        self._tiles = tiles
+
+    def __iter__(self) -> Iterator[bytes]:
+        for tile in range(self._tiles.grid.rows * self._tiles.grid.columns):
+            offset, size = self._tiles.locate(tile)
+            data = bytes(self._tiles.directory.source.read(offset, size))
+            if len(data) < size:
+                raise self._tiles.directory.corrupt(
+                    f'{self._tiles.grid.describe(tile)}: expected {size} bytes at {offset}, found {len(data)}'
+                )
+            yield data

@@ -1,0 +1,266 @@
+"""`write`: one call for all that can be written."""
+
+import errno
+import os
+import tempfile
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeAlias
+from uuid import uuid4
+
+import numpy as np
+import numpy.typing as npt
+
+from bipl.ops.mosaic import Tiles
+from bipl.ops.scaling import ArrayLike
+from bipl.slide.facade import Slide
+from bipl.slide.opening import Mpp, checked_mpp
+from bipl.writer.encoding import Compression, Encoding, make_encoding
+from bipl.writer.pyramid import Pyramid
+from bipl.writer.rows import rows_of
+from bipl.writer.transfer import StoredLevel, stored_levels
+
+Array: TypeAlias = npt.NDArray[Any]
+
+_OME_NAMES = ('.ome.tif', '.ome.tiff', '.ome.btf', '.ome.tf8', '.ome.tf2')
+# Micrometres in a centimetre, TIFF's unit.
+_CENTIMETRE = 10_000.0
+_REDUCED = 1
+# What travels along; a thumbnail is made anew from the pyramid, by whoever needs one.
+_EXTRAS = ('label', 'macro')
+_EXTRA_ROWS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Notes:
+    """What is written beside the pixels."""
+
+    mpp_yx: tuple[float, float] | None
+    icc_profile: bytes | None
+    channel_names: tuple[str, ...]
+    extras: Mapping[str, Array]
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """How pixels are encoded; None is the usual."""
+
+    compression: Compression | None
+    quality: int | None
+    tile: int | None
+    max_workers: int | None
+
+
+def write(
+    path: str | os.PathLike[str],
+    source: ArrayLike | Tiles,
+    *,
+    mpp: Mpp | None = None,
+    compression: Compression | None = None,
+    quality: int | None = None,
+    tile: int | None = None,
+    channel_names: Sequence[str] = (),
+    levels: Sequence[int] | None = None,
+    drop: Collection[str] = (),
+    max_workers: int | None = None,
+) -> None:
+    """Write a tiled pyramid: a BigTIFF, or OME-TIFF if the name ends in `.ome.tif`.
+
+    It is written under another name beside, and renamed when it is whole: nothing is left of one that fails.
+
+    Parameters
+    ----------
+    path
+        To write to; what is there is replaced.
+    source
+        A slide, a level, any array-like of (h, w) or (h, w, c), or the merged or stripped tiles of a
+        `Mosaic`.  Only a few rows of tiles are in memory.
+    mpp
+        Micrometres per pixel, or `(y, x)`; None for those of the source.
+    compression
+        `jpeg`, `jpeg2000`, `deflate`, `zstd`, `lzw` or `none`.  None copies the tiles of a slide as they are
+        stored, with its own levels, where they are JPEG or lossless; else it is JPEG for 8-bit grey and RGB,
+        and Deflate for all other samples.  `jpeg` copies those that are JPEG.
+    quality
+        Of JPEG, 1 to 100 (90; from 85 on with full chroma); of JPEG 2000 up to 100, which is lossless.
+    tile
+        Height and width of tiles, a multiple of 16; 256, or as the slide has them where they are copied.
+    channel_names
+        One a channel, for OME-TIFF.
+    levels
+        Which of the slide's stored levels are copied, by number from 0; None for all.
+    drop
+        Names of extras that do not travel along: `label`, `macro`.
+    max_workers
+        Threads that encode; None for one a core.
+
+    Raises
+    ------
+    ValueError
+        If an argument does not fit.
+    OSError
+        If the disk is full, or not to be written.
+    """
+    path = Path(path)
+    if unknown := set(drop) - set(_EXTRAS):
+        raise ValueError(f'drop: expected names among {", ".join(_EXTRAS)}, found {sorted(unknown)}')
+    notes = _notes(source, mpp, channel_names, drop)
+    copied = None
+    if isinstance(source, Slide) and tile is None and quality is None and compression in {None, 'jpeg'}:
+        copied = stored_levels(source, levels, only_jpeg=compression == 'jpeg')
+    if copied is None and levels is not None:
+        raise ValueError(
+            'levels: expected a slide whose tiles can be copied as they are, found another source'
+        )
+    with _replacing(path) as part:
+        if copied is None:
+            _write_anew(part, path.name, source, notes, _How(compression, quality, tile, max_workers))
+        else:
+            _write_levels(part, path.name, copied, notes)
+
+
+def _notes(
+    source: ArrayLike | Tiles, mpp: Mpp | None, channel_names: Sequence[str], drop: Collection[str]
+) -> _Notes:
+    """Collect what travels along."""
+    image = source.image if isinstance(source, Tiles) else source
+    found = getattr(image, 'mpp_yx', None) if not isinstance(source, Tiles) else None
+    shape = image.shape
+    channels = shape[2] if len(shape) > 2 else 1
+    if channel_names and not isinstance(source, Tiles) and len(channel_names) != channels:
+        raise ValueError(f'channel_names: expected {channels}, one a channel, found {len(channel_names)}')
+    extras = {}
+    if isinstance(source, Slide):
+        extras = {name: source.extra(name) for name in _EXTRAS if name in source.extras and name not in drop}
+    return _Notes(
+        found if mpp is None else checked_mpp(mpp),
+        source.icc_profile if isinstance(source, Slide) else None,
+        tuple(channel_names),
+        extras,
+    )
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Give a name beside to write to; it becomes the path if all goes well, and else is gone."""
+    part = path.with_name(f'.{path.name}.{uuid4().hex}.part')
+    try:
+        yield part
+        with part.open('rb+') as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}:
+            size = part.stat().st_size if part.exists() else 0
+            raise OSError(
+                error.errno, f'expected room on the disk, found none left after {size} bytes', str(path)
+            ) from error
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _write_anew(part: Path, name: str, source: ArrayLike | Tiles, notes: _Notes, how: _How) -> None:
+    """Encode a source, level 0 and its halves."""
+    side = 256 if how.tile is None else how.tile
+    if not isinstance(side, int) or side < 16 or side % 16:
+        raise ValueError(f'tile: expected a multiple of 16, found {how.tile!r}')
+    rows = rows_of(source)
+    if rows.dtype.kind == 'b' and rows.shape[2] > 1:
+        raise ValueError(f'source: expected one channel of bool, found {rows.shape[2]}')
+    encoding = make_encoding(how.compression, how.quality, rows.dtype, rows.shape[2])
+    with tempfile.TemporaryFile(dir=part.parent) as file:
+        pyramid = Pyramid(rows, side, encoding, file, how.max_workers)
+        tiles: list[Iterable[bytes]] = [pyramid.tiles(), *pyramid.spools]
+        stored = [
+            StoredLevel((*shape, rows.shape[2]), rows.dtype, (side, side), encoding, of_level)
+            for shape, of_level in zip(pyramid.shapes, tiles, strict=True)
+        ]
+        _write_levels(part, name, stored, notes)
+
+
+def _write_levels(part: Path, name: str, levels: Sequence[StoredLevel], notes: _Notes) -> None:
+    """Write encoded tiles, finest level first, and the extras."""
+    import tifffile
+
+    is_ome = name.lower().endswith(_OME_NAMES)
+    with tifffile.TiffWriter(part, bigtiff=True, ome=is_ome) as out:
+        for i, level in enumerate(levels):
+            options = _options(level) | _resolution(notes.mpp_yx, levels[0].shape, level.shape)
+            if i == 0:
+                options |= {'iccprofile': notes.icc_profile}
+                options |= {'metadata': _ome_metadata(level, notes)} if is_ome else {}
+                options |= {'subifds': len(levels) - 1} if is_ome else {}
+            else:
+                options['subfiletype'] = _REDUCED
+            shape = level.shape if level.shape[2] > 1 else level.shape[:2]
+            tiles = iter(level.tiles)
+            # The slice keeps tifffile from closing the iterator: behind its last tile, others wait.
+            out.write(islice(tiles, None), shape=shape, dtype=level.dtype, **({'metadata': None} | options))
+            deque(tiles, 0)
+        for title, picture in notes.extras.items():
+            _write_extra(out, title, picture, is_ome=is_ome)
+
+
+def _options(level: StoredLevel) -> dict[str, Any]:
+    encoding: Encoding = level.encoding
+    options: dict[str, Any] = {
+        'tile': level.tile_shape,
+        'compression': encoding.compression,
+        'photometric': encoding.photometric,
+        'software': 'bipl',
+    }
+    if level.shape[2] > 1:
+        options['planarconfig'] = 'contig'
+    if encoding.predictor != 1:
+        options['predictor'] = encoding.predictor
+    if encoding.subsampling is not None:
+        options['subsampling'] = encoding.subsampling
+    if level.jpeg_tables is not None:
+        options['jpegtables'] = level.jpeg_tables
+    if encoding.compression == 7 and encoding.photometric == 'rgb':
+        options['compressionargs'] = {'outcolorspace': 'RGB'}
+    return options
+
+
+def _resolution(
+    mpp_yx: tuple[float, float] | None, full: tuple[int, int, int], shape: tuple[int, int, int]
+) -> dict[str, Any]:
+    """Return resolution and unit of a level."""
+    if mpp_yx is None:
+        return {}
+    per_y, per_x = (
+        _CENTIMETRE / (mpp * (whole / max(1, side)))
+        for mpp, whole, side in zip(mpp_yx, full[:2], shape[:2], strict=True)
+    )
+    return {'resolution': (per_x, per_y), 'resolutionunit': 'CENTIMETER'}
+
+
+def _ome_metadata(level: StoredLevel, notes: _Notes) -> dict[str, Any]:
+    metadata: dict[str, Any] = {'axes': 'YXS' if level.shape[2] > 1 else 'YX'}
+    if notes.mpp_yx is not None:
+        for axis, mpp in zip('YX', notes.mpp_yx, strict=True):
+            metadata |= {f'PhysicalSize{axis}': mpp, f'PhysicalSize{axis}Unit': 'µm'}
+    if notes.channel_names:
+        metadata['Channel'] = {'Name': list(notes.channel_names)}
+    return metadata
+
+
+def _write_extra(out: Any, title: str, picture: Array, *, is_ome: bool) -> None:
+    """Write a picture beside the pyramid, in strips and without loss."""
+    pixels = np.ascontiguousarray(picture[:, :, 0] if picture.shape[2] == 1 else picture)
+    out.write(
+        pixels,
+        photometric='rgb' if picture.shape[2] == 3 else 'minisblack',
+        compression='adobe_deflate',
+        predictor=True,
+        rowsperstrip=_EXTRA_ROWS,
+        subfiletype=_REDUCED,
+        description=None if is_ome else title,
+        metadata={'Name': title, 'axes': 'YXS' if pixels.ndim == 3 else 'YX'} if is_ome else None,
+        software='bipl',
+    )
