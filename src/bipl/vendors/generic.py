@@ -21,6 +21,8 @@ from bipl.vendors.info import LazyProperties, SlideInfo, default_background, par
 
 # Pages of a document differ by less (A4 and A5: 1.41) than levels of a pyramid.
 _LEAST_STEP = 1.5
+# Of pictures beside the pyramid, as `bipl.write` names them.
+_NAMED = frozenset(('label', 'macro', 'thumbnail'))
 
 
 def describe(tiff: TiffFile) -> SlideInfo:
@@ -96,14 +98,38 @@ def _smaller(main: TiffTiles, directory: Directory) -> TiffTiles | None:
 
 
 def _extras(tiff: TiffFile, levels: Sequence[TiffTiles]) -> dict[str, Directory]:
-    """Return the first untiled, reduced picture of a tiled file as its thumbnail."""
+    """Return the untiled, reduced pictures of a tiled file; the first without a name is its thumbnail."""
     if not levels[0].image.is_tiled:
         return {}
+    extras: dict[str, Directory] = {}
+    names = _ome_names(tiff.directories[0])
     for directory in tiff.directories[1:]:
         kind = subfile_type(directory)
         if not directory.is_tiled and kind & SubfileType.REDUCED and not kind & SubfileType.MASK:
-            return {'thumbnail': directory}
-    return {}
+            text = (
+                directory.text(Tag.ImageDescription) if directory.holds_text(Tag.ImageDescription) else None
+            )
+            name = names.get(directory.index, (text or '').strip().lower())
+            extras.setdefault(name if name in _NAMED else 'thumbnail', directory)
+    return extras
+
+
+def _ome_names(first: Directory) -> dict[int, str]:
+    """Return the names of images that OME-XML gives to directories; none of what is not OME-TIFF."""
+    if not first.holds_text(Tag.ImageDescription) or b'<OME ' not in (
+        first.bytes(Tag.ImageDescription) or b''
+    ):
+        return {}
+    try:
+        images = fields.read_xml(first, Tag.ImageDescription).findall('{*}Image')
+    except BiplError:
+        return {}
+    places = [(image.find('{*}Pixels/{*}TiffData'), image.get('Name', '')) for image in images]
+    return {
+        int(data.get('IFD', '')): name
+        for data, name in places
+        if data is not None and data.get('IFD', '').isdecimal()
+    }
 
 
 def _background(tiles: TiffTiles) -> tuple[float, ...]:

@@ -6,7 +6,7 @@ import tempfile
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,6 +15,7 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 
+from bipl.geometry import downsample_per_axis
 from bipl.ops.mosaic import Tiles
 from bipl.ops.scaling import ArrayLike
 from bipl.slide.facade import Slide
@@ -112,6 +113,11 @@ def write(
     copied = None
     if isinstance(source, Slide) and tile is None and quality is None and compression in {None, 'jpeg'}:
         copied = stored_levels(source, levels, only_jpeg=compression == 'jpeg')
+    if copied and notes.mpp_yx is not None and mpp is None:
+        first = copied[0].shape
+        steps = downsample_per_axis(source.shape[:2], first[:2])  # type: ignore[union-attr, arg-type]
+        scaled = notes.mpp_yx[0] * steps[0], notes.mpp_yx[1] * steps[1]
+        notes = replace(notes, mpp_yx=scaled)
     if copied is None and levels is not None:
         raise ValueError(
             'levels: expected a slide whose tiles can be copied as they are, found another source'

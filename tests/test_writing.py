@@ -1,0 +1,349 @@
+"""Writing: what is written is read back, by bipl, tifffile and OpenSlide; nothing is left of what fails."""
+
+import io
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bipl import Mosaic, Slide, write
+from tests.builders.bif import Bif, build_bif
+from tests.builders.patterns import noise_image, smooth_image
+from tests.builders.svs import build_svs
+from tests.builders.tiff import Directory, JpegOptions, build_tiff
+from tests.formulas import decibels
+from tests.peers import needs_openslide, openslide
+from tests.real import needs_slides, slide_path
+
+NAMES = ('picture.tif', 'picture.ome.tif')
+LOSSLESS = ('none', 'lzw', 'deflate', 'zstd', 'jpeg2000')
+IMAGE = smooth_image(700, 901)
+PROFILE = b'profile of nothing' * 10
+
+
+@pytest.fixture(params=NAMES)
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return tmp_path / str(request.param)
+
+
+def levels_of(path: Path) -> list[np.ndarray]:
+    with Slide.open(path) as slide:
+        return [level.numpy() for level in slide.levels]
+
+
+def halves(image: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield an image and its halves, odd borders counted twice, each rounded from the one before."""
+    yield image
+    while max(image.shape[:2]) > 256:
+        pad = [(0, size % 2) for size in image.shape[:2]]
+        blocks = np.pad(image, [*pad, (0, 0)], 'edge').astype(np.float64)
+        means = (blocks[::2, ::2] + blocks[1::2, ::2] + blocks[::2, 1::2] + blocks[1::2, 1::2]) / 4
+        image = (np.floor(means + 0.5) if image.dtype.kind in 'ui' else means).astype(image.dtype)
+        yield image
+
+
+@pytest.mark.parametrize('compression', LOSSLESS)
+def test_lossless_pixels_come_back(compression: str, path: Path) -> None:
+    write(path, IMAGE, compression=compression, mpp=0.25)
+    found = levels_of(path)
+    for level, expected in zip(found, halves(IMAGE), strict=True):
+        np.testing.assert_array_equal(level, expected)
+    with tifffile.TiffFile(path) as tiff:
+        assert tiff.is_ome == ('ome' in path.name)
+        assert tiff.is_bigtiff
+        assert len(tiff.series) == 1
+        for level, expected in zip(tiff.series[0].levels, found, strict=True):
+            np.testing.assert_array_equal(level.asarray(), expected)
+
+
+@given(
+    shape=st.tuples(st.integers(1, 300), st.integers(1, 300), st.integers(1, 5)),
+    dtype=st.sampled_from(['u1', 'u2', 'i2', 'f4', 'f8']),
+    tile=st.sampled_from([16, 48, 64]),
+    compression=st.sampled_from(['none', 'deflate', 'zstd', 'lzw']),
+    name=st.sampled_from(NAMES),
+)
+@settings(max_examples=120, deadline=None)
+def test_any_samples_come_back(
+    shape: tuple[int, int, int], dtype: str, tile: int, compression: str, name: str
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        check_round_trip(Path(folder) / name, shape, dtype, tile, compression)
+
+
+def check_round_trip(
+    path: Path, shape: tuple[int, int, int], dtype: str, tile: int, compression: str
+) -> None:
+    image = noise_image(*shape, dtype)
+    write(path, image, compression=compression, tile=tile)
+    with Slide.open(path) as slide:
+        np.testing.assert_array_equal(slide.numpy(), image)
+        assert slide.dtype == image.dtype
+    with tifffile.TiffFile(path) as tiff:
+        np.testing.assert_array_equal(tiff.asarray().reshape(shape), image)
+
+
+def test_masks_come_back_as_bits(path: Path) -> None:
+    mask = noise_image(333, 400, 1)[:, :, 0] > 100
+    write(path, mask)
+    with Slide.open(path) as slide:
+        assert slide.dtype == bool
+        np.testing.assert_array_equal(slide.numpy()[:, :, 0], mask)
+
+
+@needs_slides
+def test_jpeg_of_a_real_slide_is_near(path: Path) -> None:
+    with Slide.open(slide_path('aperio/CMU-1-Small-Region.svs')) as slide:
+        write(path, slide, quality=90)
+        with Slide.open(path) as written:
+            assert decibels(written.numpy(), slide.numpy()) > 38
+            for i, level in enumerate(written.levels):  # halves have more in them for JPEG to lose
+                expected = slide.pool(2**i)
+                rows, columns = (min(a, b) for a, b in zip(level.shape[:2], expected.shape[:2], strict=True))
+                assert decibels(level[:rows, :columns], expected[:rows, :columns]) > 33
+            assert written.mpp == pytest.approx(slide.mpp)
+            for name in ('label', 'macro'):
+                np.testing.assert_array_equal(written.extra(name), slide.extra(name))
+
+
+def test_levels_lie_over_each_other(path: Path) -> None:
+    """A disc is at the same place at each level, within a tenth of that level's pixels."""
+    y, x = np.mgrid[:1501, :1203]
+    disc = (255 * (np.hypot(y - 700.5, x - 610.25) < 180)).astype(np.uint8)
+    write(path, disc, compression='deflate')
+    with Slide.open(path) as slide:
+        for level in slide.levels:
+            weights = level.numpy()[:, :, 0].astype(float)
+            for axis, expected in enumerate((701.0, 610.75)):
+                places = (np.arange(level.shape[axis]) + 0.5) * level.downsample
+                centre = (weights.sum(axis=1 - axis) * places).sum() / weights.sum()
+                assert abs(centre - expected) < 0.1 * level.downsample
+
+
+@needs_openslide
+@pytest.mark.parametrize('compression', ['jpeg', 'deflate', 'lzw', 'none'])
+def test_openslide_reads_it(compression: str, tmp_path: Path) -> None:
+    path = tmp_path / 'picture.tif'
+    write(path, IMAGE, compression=compression, mpp=0.5)
+    with openslide.OpenSlide(path) as peer, Slide.open(path) as slide:
+        assert [level.shape[1::-1] for level in slide.levels] == list(peer.level_dimensions)
+        pixels = np.asarray(peer.read_region((0, 0), 0, peer.dimensions))[:, :, :3]
+        np.testing.assert_array_equal(pixels, slide.numpy())
+        assert float(peer.properties['openslide.mpp-x']) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize('make', [lambda: build_svs(IMAGE, icc=PROFILE)], ids=['svs'])
+def test_what_travels_along(make: object, path: Path, tmp_path: Path) -> None:
+    source = tmp_path / 'source.svs'
+    source.write_bytes(make())
+    with Slide.open(source) as slide:
+        write(path, slide, compression='deflate', quality=None, tile=256, channel_names=('r', 'g', 'b'))
+        with Slide.open(path) as written:
+            assert written.mpp == pytest.approx(0.499)
+            assert written.icc_profile == PROFILE
+            assert set(written.extras) == {'label', 'macro'}
+            for name in written.extras:
+                np.testing.assert_array_equal(written.extra(name), slide.extra(name))
+        write(path, slide, drop={'label', 'macro'}, mpp=(1, 2))
+        with Slide.open(path) as written:
+            assert not written.extras
+            assert written.mpp_yx == pytest.approx((1, 2))
+
+
+def test_ome_xml_says_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / 'a.ome.tif'
+    write(
+        path,
+        noise_image(100, 120, 4, np.uint16),
+        mpp=(0.5, 0.25),
+        channel_names=('DAPI', 'FITC', 'Cy3', 'Cy5'),
+    )
+    with tifffile.TiffFile(path) as tiff:
+        xml = tiff.ome_metadata
+    for text in ('PhysicalSizeX="0.25"', 'PhysicalSizeY="0.5"', 'DAPI', 'SizeX="120"', 'SizeY="100"'):
+        assert text in xml
+
+
+TRANSFERS = {
+    'svs': lambda: build_svs(IMAGE, tile=240),
+    'ycbcr': lambda: build_tiff(
+        [
+            Directory(
+                image=IMAGE,
+                tile=(256, 128),
+                compression='jpeg',
+                photometric='ycbcr',
+                jpeg=JpegOptions(subsampling='420'),
+            )
+        ]
+    ),
+    'lzw': lambda: build_tiff(
+        [Directory(image=IMAGE, tile=(128, 128), compression='lzw', photometric='rgb', predictor=2)]
+    ),
+    'grey': lambda: build_tiff(
+        [Directory(image=IMAGE[:, :, :1], tile=(128, 128), compression='adobe_deflate')]
+    ),
+}
+
+
+@pytest.mark.parametrize('name', TRANSFERS)
+def test_tiles_are_copied_as_they_are(name: str, path: Path) -> None:
+    data = TRANSFERS[name]()
+    with Slide.open(data) as slide:
+        write(path, slide)
+        with Slide.open(path) as written:
+            assert len(written.levels) == len(slide.levels)
+            for level, other in zip(slide.levels, written.levels, strict=True):
+                np.testing.assert_array_equal(level.numpy(), other.numpy())
+    assert tiles_in(path) == tiles_in_bytes(data)
+
+
+def tiles_in(path: Path) -> list[list[bytes]]:
+    return tiles_in_bytes(path.read_bytes())
+
+
+def tiles_in_bytes(data: bytes) -> list[list[bytes]]:
+    """Return the compressed tiles of all tiled directories, by tifffile."""
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        pages = [page for series in tiff.series for level in series.levels for page in level.pages]
+        return [
+            [
+                data[offset : offset + size]
+                for offset, size in zip(page.dataoffsets, page.databytecounts, strict=True)
+            ]
+            for page in pages
+            if page.is_tiled
+        ]
+
+
+def test_some_levels_are_copied(path: Path) -> None:
+    data = build_svs(IMAGE, tile=240)
+    with Slide.open(data) as slide:
+        write(path, slide, levels=[1, 2])
+        with Slide.open(path) as written:
+            np.testing.assert_array_equal(written.numpy(), slide.levels[1].numpy())
+            assert written.mpp == pytest.approx(4 * slide.mpp)
+        for wrong in ([], [3], [-1]):
+            with pytest.raises(ValueError, match='levels: expected numbers from 0 to 2'):
+                write(path, slide, levels=wrong)
+        with pytest.raises(ValueError, match='levels: expected a slide whose tiles can be copied'):
+            write(path, IMAGE, levels=[0])
+
+
+@pytest.mark.parametrize('make', [lambda: build_bif(Bif()), lambda: build_svs(IMAGE, absent={1: [0]})])
+def test_what_cannot_be_copied_is_encoded(make: object, path: Path) -> None:
+    with Slide.open(make()) as slide:
+        write(path, slide)
+        with Slide.open(path) as written:
+            assert decibels(written.numpy(), slide.numpy()) > 10
+            assert written.shape == slide.shape
+        with slide.norm() as evened:
+            write(path, evened, compression='deflate')
+            np.testing.assert_array_equal(levels_of(path)[0], evened.numpy())
+            write(path, evened)  # not the tiles as they are stored
+            assert decibels(levels_of(path)[0], evened.numpy()) > decibels(levels_of(path)[0], slide.numpy())
+
+
+def test_tiles_of_a_mosaic_are_written(path: Path) -> None:
+    tiles = Mosaic(100, 20).iterate(IMAGE).select(np.eye(4))
+    merged = tiles.map(np.float32).reweight().merge()
+    write(path, merged, mpp=1)
+    expected = merged.numpy()
+    np.testing.assert_array_equal(levels_of(path)[0], expected)
+    stripped = Mosaic(100, 20).iterate(IMAGE).strip()
+    write(path, stripped, compression='deflate')
+    np.testing.assert_array_equal(levels_of(path)[0], IMAGE)
+
+
+def test_an_error_leaves_what_was_there(path: Path) -> None:
+    write(path, IMAGE)
+    before = path.read_bytes()
+
+    def model(tile: np.ndarray) -> np.ndarray:
+        if tile.mean() > 128:
+            raise KeyError('model')
+        return tile
+
+    with pytest.raises(KeyError):
+        write(path, Mosaic(100).iterate(IMAGE).map(model))
+    assert path.read_bytes() == before
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(path: Path) -> None:
+    code = (
+        'import resource, signal, numpy, bipl, sys\n'
+        'signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n'
+        'resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n'
+        'image = numpy.random.default_rng(0).integers(0, 255, (900, 900, 3), "u1")\n'
+        'try:\n'
+        f'    bipl.write({str(path)!r}, image, compression="deflate")\n'
+        'except OSError as error:\n'
+        '    print(error)\n'
+    )
+    ended = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert 'expected room on the disk, found none left after' in ended.stdout
+    assert path.name in ended.stdout
+    assert list(path.parent.iterdir()) == []
+
+
+def test_memory_does_not_grow_with_the_picture(tmp_path: Path) -> None:
+    """A picture of 1.2 GB, computed as it is read, with 500 MB more than at the start."""
+    code = f"""
+import resource, numpy, bipl
+class Big:
+    shape, dtype = (12_000, 12_000, 2), numpy.dtype('f4')
+    def __getitem__(self, key):
+        rows, columns = (range(*k.indices(s)) for k, s in zip(key, self.shape))
+        out = numpy.zeros((len(rows), len(columns), 2), 'f4')
+        out[..., 0] = numpy.array(rows)[:, None]
+        return out
+bipl.write({str(tmp_path / 'big.tif')!r}, numpy.zeros((64, 64), 'f4'))
+used = int(open('/proc/self/status').read().split('VmSize:')[1].split()[0]) * 1024
+resource.setrlimit(resource.RLIMIT_AS, (used + 500 * 2**20,) * 2)
+bipl.write({str(tmp_path / 'big.tif')!r}, Big(), compression='zstd', max_workers=2)
+"""
+    subprocess.run([sys.executable, '-c', code], check=True)
+    with Slide.open(tmp_path / 'big.tif') as slide:
+        assert slide.shape == (12_000, 12_000, 2)
+        assert slide[11_999:, 5:6][0, 0, 0] == 11_999
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        ({'compression': 'gif'}, "compression: expected one of jpeg, .*found 'gif'"),
+        ({'quality': 0}, 'quality: expected a whole number from 1 to 100, found 0'),
+        ({'tile': 100}, 'tile: expected a multiple of 16, found 100'),
+        ({'mpp': -1}, 'mpp: expected micrometres per pixel above 0, found -1'),
+        ({'channel_names': ('a',)}, 'channel_names: expected 3, one a channel, found 1'),
+        ({'drop': {'barcode'}}, 'drop: expected names among label, macro, found'),
+    ],
+)
+def test_bad_arguments_are_refused(options: dict[str, object], words: str, path: Path) -> None:
+    with pytest.raises(ValueError, match=words):
+        write(path, IMAGE, **options)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_sources_that_do_not_fit_are_refused(path: Path) -> None:
+    for source, words in (
+        (np.zeros(5), r'expected \(h, w\) or \(h, w, c\)'),
+        (np.zeros((5, 0, 3)), 'expected'),
+        (np.zeros((9, 9, 2), bool), 'expected one channel of bool, found 2'),
+        (Mosaic(20, 4).iterate(IMAGE), r'expected tiles without overlap, found one of 4 px; call merge\(\)'),
+        (Mosaic(20).iterate(IMAGE).select(np.zeros((2, 2))), 'expected one tile at least'),
+    ):
+        with pytest.raises(ValueError, match=words):
+            write(path, source)
+    with pytest.raises(ValueError, match='jpeg: expected uint8 grey or RGB, found 2 channels'):
+        write(path, np.zeros((20, 20, 2), np.uint8), compression='jpeg')
+    with pytest.raises(FileNotFoundError):
+        write(path.parent / 'none' / 'a.tif', IMAGE)
