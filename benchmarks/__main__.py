@@ -1,8 +1,8 @@
-"""Run the benchmarks: `python -m benchmarks [imports] [opening] [reading] [scaling] [drivers] [mosaics]`."""
+"""Run the benchmarks: `python -m benchmarks [NAME ...]`; without names, all of them."""
 
 import argparse
 
-from benchmarks import drivers, imports, mosaics, opening, reading, scaling
+from benchmarks import drivers, imports, mosaics, opening, reading, scaling, writing
 
 BENCHMARKS = {
     'imports': imports.main,
@@ -11,6 +11,7 @@ BENCHMARKS = {
     'scaling': scaling.main,
     'drivers': drivers.main,
     'mosaics': mosaics.main,
+    'writing': writing.main,
 }
 
 
