@@ -14,6 +14,8 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 _DARK = 40
 # Whatever Otsu says, less saturation (of 255) than this is glass.
 _LEAST_SATURATION = 15
+# What lies between fibres and nuclei is tissue, too.
+_SMOOTH_UM = 8.0
 # Of what is taken for a speck or a hole, across.
 _SPECK_UM = 64.0
 
@@ -21,8 +23,8 @@ _SPECK_UM = 64.0
 def tissue_mask(image: Any, mpp: float = 8.0) -> Mask:
     """Return where an image shows tissue, as far as a brightfield stain colours it.
 
-    The picture is smoothed a little, the threshold of its saturation (HSV) is Otsu's, specks and holes of up
-    to 64 um are cleaned away, and what is nearly black does not count.  It is a start, not a segmentation:
+    The picture is smoothed (8 um), the threshold of its saturation (HSV) is Otsu's, holes and specks of up to
+    64 um are cleaned away, and what is nearly black does not count.  It is a start, not a segmentation:
     unstained tissue is not found, ink of a coloured pen is.
 
     Parameters
@@ -45,7 +47,7 @@ def tissue_mask(image: Any, mpp: float = 8.0) -> Mask:
     import cv2
 
     pixels = _pixels(image, mpp)
-    smooth = cv2.GaussianBlur(pixels, (0, 0), 1.0).astype(np.int32)
+    smooth = cv2.GaussianBlur(pixels, (0, 0), max(1.0, _SMOOTH_UM / mpp)).astype(np.int32)
     brightest, darkest = smooth.max(axis=2), smooth.min(axis=2)
     saturation = (255 * (brightest - darkest) // np.maximum(brightest, 1)).astype(np.uint8)
     saturation[brightest < _DARK] = 0
@@ -54,8 +56,8 @@ def tissue_mask(image: Any, mpp: float = 8.0) -> Mask:
     side = max(3, int(_SPECK_UM / mpp) | 1)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     small = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (max(3, side // 2 | 1),) * 2)
-    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, small, borderValue=0)
     mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, disc)
+    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, small, borderValue=0)
     return _without_specks(mask, side * side)
 
 
