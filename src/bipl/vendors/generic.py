@@ -102,16 +102,19 @@ def _extras(tiff: TiffFile, levels: Sequence[TiffTiles]) -> dict[str, Directory]
     if not levels[0].image.is_tiled:
         return {}
     extras: dict[str, Directory] = {}
-    names = _ome_names(tiff.directories[0])
+    names = {i: name for i, name in _ome_names(tiff.directories[0]).items() if name in _NAMED}
     for directory in tiff.directories[1:]:
+        name = names.get(directory.index) or _description(directory)
         kind = subfile_type(directory)
-        if not directory.is_tiled and kind & SubfileType.REDUCED and not kind & SubfileType.MASK:
-            text = (
-                directory.text(Tag.ImageDescription) if directory.holds_text(Tag.ImageDescription) else None
-            )
-            name = names.get(directory.index, (text or '').strip().lower())
+        is_marked = bool(kind & SubfileType.REDUCED) or directory.index in names
+        if not directory.is_tiled and is_marked and not kind & SubfileType.MASK:
             extras.setdefault(name if name in _NAMED else 'thumbnail', directory)
     return extras
+
+
+def _description(directory: Directory) -> str:
+    text = directory.text(Tag.ImageDescription) if directory.holds_text(Tag.ImageDescription) else None
+    return (text or '').strip().lower()
 
 
 def _ome_names(first: Directory) -> dict[int, str]:

@@ -14,8 +14,10 @@ Compression: TypeAlias = Literal['jpeg', 'jpeg2000', 'deflate', 'zstd', 'lzw', '
 _CODES = {'none': 1, 'lzw': 5, 'jpeg': 7, 'deflate': 8, 'jpeg2000': 34712, 'zstd': 50000}
 _WITH_PREDICTOR = {'lzw', 'deflate', 'zstd'}
 _DEFLATE_LEVEL, _ZSTD_LEVEL = 6, 9
-# Below this quality one Cb and Cr serves four pixels, as scanners have it.
-_LEAST_FULL_CHROMA = 85
+# From this quality on JPEG holds RGB, as Aperio's does.  YCbCr with full chroma is smaller by a third, and
+# Bio-Formats gets its colours wrong (it cuts off half of each chroma); with a quarter of the chroma everybody
+# reads it, but 33 dB is all there is to have.
+_LEAST_RGB_QUALITY = 85
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +82,12 @@ def make_encoding(
 
 
 def _jpeg(quality: int, channels: int) -> Encoding:
+    code = _CODES['jpeg']
     if channels == 1:
-        return Encoding(_CODES['jpeg'], 1, 'minisblack', None, partial(_encode_jpeg, quality, 'GRAY', 'Gray'))
-    is_full = quality >= _LEAST_FULL_CHROMA
-    steps, name = ((1, 1), '444') if is_full else ((2, 2), '420')
-    return Encoding(_CODES['jpeg'], 1, 'ycbcr', steps, partial(_encode_jpeg, quality, 'RGB', name))
+        return Encoding(code, 1, 'minisblack', None, partial(_encode_jpeg, quality, 'GRAY', 'Gray'))
+    if quality >= _LEAST_RGB_QUALITY:
+        return Encoding(code, 1, 'rgb', None, partial(_encode_rgb_jpeg, quality))
+    return Encoding(code, 1, 'ycbcr', (2, 2), partial(_encode_jpeg, quality, 'RGB', '420'))
 
 
 def _encode_jpeg(quality: int, colours: str, subsampling: str, tile: Array) -> bytes:
@@ -94,6 +97,17 @@ def _encode_jpeg(quality: int, colours: str, subsampling: str, tile: Array) -> b
         np.ascontiguousarray(tile), quality, colours, subsampling, fastdct=False
     )
     return stream
+
+
+def _encode_rgb_jpeg(quality: int, tile: Array) -> bytes:
+    """Encode red, green and blue as they are, and have a marker say so."""
+    import imagecodecs
+
+    return bytes(
+        imagecodecs.jpeg8_encode(
+            np.ascontiguousarray(tile), level=quality, colorspace='RGB', outcolorspace='RGB'
+        )
+    )
 
 
 def _jpeg2000(tile: Array, *, quality: int) -> bytes:

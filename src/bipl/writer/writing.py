@@ -87,7 +87,8 @@ def write(
         stored, with its own levels, where they are JPEG or lossless; else it is JPEG for 8-bit grey and RGB,
         and Deflate for all other samples.  `jpeg` copies those that are JPEG.
     quality
-        Of JPEG, 1 to 100 (90; from 85 on with full chroma); of JPEG 2000 up to 100, which is lossless.
+        Of JPEG, 1 to 100 (90; from 85 on of RGB, below of YCbCr with a quarter of the chroma).  Of JPEG
+        2000 up to 100, which is lossless.
     tile
         Height and width of tiles, a multiple of 16; 256, or as the slide has them where they are copied.
     channel_names
@@ -265,7 +266,7 @@ def _write_extra(out: Any, title: str, picture: Array, *, is_ome: bool) -> None:
         compression='adobe_deflate',
         predictor=True,
         rowsperstrip=_EXTRA_ROWS,
-        subfiletype=_REDUCED,
+        subfiletype=0 if is_ome else _REDUCED,  # what is reduced has no pixels for Bio-Formats
         description=None if is_ome else title,
         metadata={'Name': title, 'axes': 'YXS' if pixels.ndim == 3 else 'YX'} if is_ome else None,
         software='bipl',
