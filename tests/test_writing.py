@@ -347,3 +347,26 @@ def test_sources_that_do_not_fit_are_refused(path: Path) -> None:
         write(path, np.zeros((20, 20, 2), np.uint8), compression='jpeg')
     with pytest.raises(FileNotFoundError):
         write(path.parent / 'none' / 'a.tif', IMAGE)
+
+
+def test_a_region_is_copied_or_encoded(path: Path) -> None:
+    data = build_svs(smooth_image(1000, 1300), tile=64, downsamples=(1, 2, 4))
+    with Slide.open(data) as slide:
+        write(path, slide, region=((128, 900), (384, 1111)))
+        with Slide.open(path) as written:
+            assert [level.shape[:2] for level in written.levels] == [(772, 727), (386, 364)]
+            np.testing.assert_array_equal(written.numpy(), slide[128:900, 384:1111])
+            np.testing.assert_array_equal(written.levels[1].numpy(), slide.levels[1][64:450, 192:556])
+            assert written.mpp == pytest.approx(slide.mpp)
+        assert tiles_in(path)[0][0] in tiles_in_bytes(data)[0]
+        with pytest.raises(ValueError, match=r'region: expected it to begin at a tile, at multiples of 64'):
+            write(path, slide, region=((100, 900), (384, 1111)))
+        write(path, slide, region=((100, 901), (385, 1111)), compression='deflate')
+        np.testing.assert_array_equal(levels_of(path)[0], slide[100:901, 385:1111])
+    write(path, IMAGE, region=((10, 300), (5, 400)), compression='lzw')
+    np.testing.assert_array_equal(levels_of(path)[0], IMAGE[10:300, 5:400])
+    for wrong in (((0, 701), (0, 9)), ((-1, 5), (0, 5)), ((5, 5), (0, 5))):
+        with pytest.raises(ValueError, match='region: expected a part of 700 x 901'):
+            write(path, IMAGE, region=wrong)
+    with pytest.raises(TypeError, match='region: expected an image, found tiles'):
+        write(path, Mosaic(64).iterate(IMAGE), region=((0, 5), (0, 5)))

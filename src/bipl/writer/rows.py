@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from bipl.geometry import Box
 from bipl.ops.mosaic import Tiles
 from bipl.ops.scaling import ArrayLike
 from bipl.ops.tiling import Tile
@@ -35,6 +36,22 @@ class Rows:
     shape: tuple[int, int, int]
     dtype: np.dtype[Any]
     bands: Callable[[], Iterator[Array]]
+
+
+class Region:
+    """A part of an array-like."""
+
+    def __init__(self, image: ArrayLike, box: Box) -> None:
+        self._image = image
+        self._box = box
+        self.shape: tuple[int, ...] = (*box.shape, *image.shape[2:])
+        self.dtype: np.dtype[Any] = np.dtype(getattr(image, 'dtype', None) or np.asarray(image[:1, :1]).dtype)
+
+    def __getitem__(self, key: tuple[slice, slice]) -> Array:
+        spans = [part.indices(size)[:2] for part, size in zip(key, self.shape, strict=False)]
+        (y0, y1), (x0, x1) = spans
+        top, left = self._box.y0, self._box.x0
+        return np.asarray(self._image[top + y0 : top + y1, left + x0 : left + x1])
 
 
 def rows_of(source: ArrayLike | Tiles) -> Rows:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from bipl.geometry import Box
 from bipl.slide.facade import Slide
 from bipl.tiff.tags import Photometric, Tag
 from bipl.tiff.tiles import TiffTiles
@@ -49,15 +50,18 @@ class StoredLevel:
     jpeg_tables: bytes | None = None
 
 
-def stored_levels(slide: Slide, wanted: Sequence[int] | None, *, only_jpeg: bool) -> list[StoredLevel] | None:
-    """Return the stored levels of a slide; None if its tiles cannot be copied.
+def stored_levels(
+    slide: Slide, wanted: Sequence[int] | None, region: Box | None, *, only_jpeg: bool
+) -> list[StoredLevel] | None:
+    """Return the stored levels of a slide, or a region of them; None if its tiles cannot be copied.
 
     They can where a slide is seen as it is stored: TIFF in tiles that do not overlap, of a common codec.
+    Of a region, those levels are left out in which it does not begin at a tile.
 
     Raises
     ------
     ValueError
-        If a level is wanted that there is not.
+        If a level is wanted that there is not, or the region does not begin at a tile of the finest.
     """
     sources = slide._info.levels  # noqa: SLF001 - its neighbour above
     numbers = range(len(sources)) if wanted is None else sorted(set(wanted))
@@ -65,15 +69,38 @@ def stored_levels(slide: Slide, wanted: Sequence[int] | None, *, only_jpeg: bool
         raise ValueError(f'levels: expected numbers from 0 to {len(sources) - 1}, found {wanted!r}')
     if any(level is not stored for level, stored in zip(slide.levels, slide._stored, strict=True)):  # noqa: SLF001
         return None  # seen through a function
-    found = []
+    found: list[StoredLevel] = []
     for number in numbers:
         source = sources[number]
         if not isinstance(source, TiffTiles) or not _is_common(source, only_jpeg=only_jpeg):
             return None
         if any(source.locate(i)[1] == 0 for i in range(source.grid.rows * source.grid.columns)):
             return None  # an absent tile is what other readers make of it
-        found.append(_stored(source))
+        box = _scaled(region, slide._stored[number].downsample_yx, source.grid.shape)  # noqa: SLF001
+        if box is None or box.y0 % source.grid.tile_shape[0] or box.x0 % source.grid.tile_shape[1]:
+            if not found:
+                height, width = source.grid.tile_shape
+                raise ValueError(
+                    f'region: expected it to begin at a tile, at multiples of {height} and {width} of level '
+                    f'{number}, found {region}; move it, or give a quality or compression to encode it anew'
+                )
+            continue
+        found.append(_stored(source, box))
     return found
+
+
+def _scaled(region: Box | None, downsample_yx: tuple[float, float], shape: tuple[int, int]) -> Box | None:
+    """Return a region in pixels of a level; None if it begins between two."""
+    if region is None:
+        return Box(0, shape[0], 0, shape[1])
+    bounds = []
+    for axis, (start, stop) in enumerate(region.pair):
+        first = start / downsample_yx[axis]
+        if not first.is_integer():
+            return None
+        last = min(shape[axis], max(round(stop / downsample_yx[axis]), int(first) + 1))
+        bounds += [int(first), last]
+    return Box(*bounds)
 
 
 def _is_common(tiles: TiffTiles, *, only_jpeg: bool) -> bool:
@@ -94,7 +121,7 @@ def _is_common(tiles: TiffTiles, *, only_jpeg: bool) -> bool:
     )
 
 
-def _stored(tiles: TiffTiles) -> StoredLevel:
+def _stored(tiles: TiffTiles, box: Box) -> StoredLevel:
     directory, image = tiles.directory, tiles.image
     steps: tuple[int, ...] | None = None
     if image.photometric == Photometric.YCBCR:
@@ -108,11 +135,11 @@ def _stored(tiles: TiffTiles) -> StoredLevel:
         _is_encoded,
     )
     return StoredLevel(
-        (*tiles.grid.shape, tiles.channels),
+        (*box.shape, tiles.channels),
         tiles.dtype,
         tiles.grid.tile_shape,
         encoding,
-        _Bytes(tiles),
+        _Bytes(tiles, box),
         directory.bytes(Tag.JPEGTables) if has_tables else None,
     )
 
@@ -122,13 +149,14 @@ def _is_encoded(_: object) -> bytes:
 
 
 class _Bytes(Iterable[bytes]):
-    """The bytes of tiles, in order."""
+    """The bytes of the tiles in a box, in order."""
 
-    def __init__(self, tiles: TiffTiles) -> None:
+    def __init__(self, tiles: TiffTiles, box: Box) -> None:
         self._tiles = tiles
+        self._box = box
 
     def __iter__(self) -> Iterator[bytes]:
-        for tile in range(self._tiles.grid.rows * self._tiles.grid.columns):
+        for tile, *_ in self._tiles.grid.touching(self._box):
             offset, size = self._tiles.locate(tile)
             data = bytes(self._tiles.directory.source.read(offset, size))
             if len(data) < size:

@@ -15,14 +15,14 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 
-from bipl.geometry import downsample_per_axis
+from bipl.geometry import Box, BoxLike, as_box
 from bipl.ops.mosaic import Tiles
 from bipl.ops.scaling import ArrayLike
 from bipl.slide.facade import Slide
 from bipl.slide.opening import Mpp, checked_mpp
 from bipl.writer.encoding import Compression, Encoding, make_encoding
 from bipl.writer.pyramid import Pyramid
-from bipl.writer.rows import rows_of
+from bipl.writer.rows import Region, rows_of
 from bipl.writer.transfer import StoredLevel, stored_levels
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -66,6 +66,7 @@ def write(
     tile: int | None = None,
     channel_names: Sequence[str] = (),
     levels: Sequence[int] | None = None,
+    region: BoxLike | None = None,
     drop: Collection[str] = (),
     max_workers: int | None = None,
 ) -> None:
@@ -95,6 +96,9 @@ def write(
         One a channel, for OME-TIFF.
     levels
         Which of the slide's stored levels are copied, by number from 0; None for all.
+    region
+        `((y0, y1), (x0, x1))` in pixels of the source, what alone is written; None for all.  Where tiles are
+        copied, it begins at one.
     drop
         Names of extras that do not travel along: `label`, `macro`.
     max_workers
@@ -108,26 +112,41 @@ def write(
         If the disk is full, or not to be written.
     """
     path = Path(path)
+    box = None if region is None else _checked(region, source)
     if unknown := set(drop) - set(_EXTRAS):
         raise ValueError(f'drop: expected names among {", ".join(_EXTRAS)}, found {sorted(unknown)}')
     notes = _notes(source, mpp, channel_names, drop)
     copied = None
     if isinstance(source, Slide) and tile is None and quality is None and compression in {None, 'jpeg'}:
-        copied = stored_levels(source, levels, only_jpeg=compression == 'jpeg')
+        copied = stored_levels(source, levels, box, only_jpeg=compression == 'jpeg')
     if copied and notes.mpp_yx is not None and mpp is None:
-        first = copied[0].shape
-        steps = downsample_per_axis(source.shape[:2], first[:2])  # type: ignore[union-attr, arg-type]
-        scaled = notes.mpp_yx[0] * steps[0], notes.mpp_yx[1] * steps[1]
-        notes = replace(notes, mpp_yx=scaled)
+        notes = replace(notes, mpp_yx=_scaled(notes.mpp_yx, source, min(levels) if levels else 0))
     if copied is None and levels is not None:
         raise ValueError(
             'levels: expected a slide whose tiles can be copied as they are, found another source'
         )
     with _replacing(path) as part:
         if copied is None:
+            source = source if box is None or isinstance(source, Tiles) else Region(source, box)
             _write_anew(part, path.name, source, notes, _How(compression, quality, tile, max_workers))
         else:
             _write_levels(part, path.name, copied, notes)
+
+
+def _checked(region: BoxLike, source: ArrayLike | Tiles) -> Box:
+    """Return a region of a source as a box."""
+    if isinstance(source, Tiles):
+        raise TypeError('region: expected an image, found tiles; select them instead')
+    box = as_box(region)
+    if box.is_empty or box != box.intersection(Box(0, source.shape[0], 0, source.shape[1])):
+        raise ValueError(f'region: expected a part of {source.shape[0]} x {source.shape[1]}, found {region}')
+    return box
+
+
+def _scaled(mpp_yx: tuple[float, float], source: object, level: int) -> tuple[float, float]:
+    """Return the resolution of a slide's level."""
+    steps = source.levels[level].downsample_yx if isinstance(source, Slide) else (1.0, 1.0)
+    return mpp_yx[0] * steps[0], mpp_yx[1] * steps[1]
 
 
 def _notes(
