@@ -370,3 +370,27 @@ def test_a_region_is_copied_or_encoded(path: Path) -> None:
             write(path, IMAGE, region=wrong)
     with pytest.raises(TypeError, match='region: expected an image, found tiles'):
         write(path, Mosaic(64).iterate(IMAGE), region=((0, 5), (0, 5)))
+
+
+def test_a_copy_that_names_nobody_has_no_text_of_its_source(path: Path) -> None:
+    comment = b'\xff\xfe\x00\x0dJane Roe 42'
+    extra = {'Filename': 'Jane Roe', 'User': 'Jane Roe', 'Barcode': 'Jane Roe'}
+    data = build_svs(smooth_image(300, 400), downsamples=(1, 4), tile=240, extra_description_items=extra)
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        page = tiff.pages[0]
+        start, size = page.dataoffsets[1], page.databytecounts[1]
+        entry = page.tags['TileOffsets'].valueoffset, page.tags['TileByteCounts'].valueoffset
+    stream = data[start : start + size]
+    commented = stream[:2] + comment + stream[2:]
+    changed = bytearray(data + commented)
+    for place, value in zip(entry, (len(data), len(commented)), strict=True):
+        changed[place + 4 : place + 8] = value.to_bytes(4, 'little')
+    with Slide.open(bytes(changed)) as slide:
+        write(path, slide)
+        assert b'Jane Roe 42' in path.read_bytes()
+        assert path.read_bytes().count(b'Jane Roe') == 1
+        write(path, slide, drop={'label', 'macro'})
+        assert b'Jane Roe' not in path.read_bytes()
+        with Slide.open(path) as written:
+            assert not written.extras
+            np.testing.assert_array_equal(written.numpy(), slide.numpy())

@@ -8,6 +8,7 @@ import numpy as np
 
 from bipl.geometry import Box
 from bipl.slide.facade import Slide
+from bipl.tiff.directory import Directory
 from bipl.tiff.tags import Photometric, Tag
 from bipl.tiff.tiles import TiffTiles
 from bipl.writer.encoding import Encoding
@@ -15,6 +16,10 @@ from bipl.writer.encoding import Encoding
 _JPEG = 7
 # LZW, JPEG, Deflate (two numbers), uncompressed: what each reader of TIFF knows.
 _COMMON = {1, 5, _JPEG, 8, 32946}
+# Markers of JPEG (ITU-T T.81, table B.1): those without a size, and those that hold what applications write.
+_MARKER, _SOS = 0xFF, 0xDA
+_ALONE = frozenset((0xD8, 0xD9, 0x01))
+_TEXTS = frozenset((0xFE, *range(0xE1, 0xEE), 0xEF))
 _PHOTOMETRICS = {
     Photometric.BLACK_IS_ZERO: 'minisblack',
     Photometric.RGB: 'rgb',
@@ -51,12 +56,18 @@ class StoredLevel:
 
 
 def stored_levels(
-    slide: Slide, wanted: Sequence[int] | None, region: Box | None, *, only_jpeg: bool
+    slide: Slide,
+    wanted: Sequence[int] | None,
+    region: Box | None,
+    *,
+    only_jpeg: bool,
+    is_anonymous: bool,
 ) -> list[StoredLevel] | None:
     """Return the stored levels of a slide, or a region of them; None if its tiles cannot be copied.
 
     They can where a slide is seen as it is stored: TIFF in tiles that do not overlap, of a common codec.
-    Of a region, those levels are left out in which it does not begin at a tile.
+    Of a region, those levels are left out in which it does not begin at a tile.  Anonymous ones lose comments
+    inside their streams.
 
     Raises
     ------
@@ -85,7 +96,7 @@ def stored_levels(
                     f'{number}, found {region}; move it, or give a quality or compression to encode it anew'
                 )
             continue
-        found.append(_stored(source, box))
+        found.append(_stored(source, box, is_anonymous=is_anonymous))
     return found
 
 
@@ -121,7 +132,7 @@ def _is_common(tiles: TiffTiles, *, only_jpeg: bool) -> bool:
     )
 
 
-def _stored(tiles: TiffTiles, box: Box) -> StoredLevel:
+def _stored(tiles: TiffTiles, box: Box, *, is_anonymous: bool) -> StoredLevel:
     directory, image = tiles.directory, tiles.image
     steps: tuple[int, ...] | None = None
     if image.photometric == Photometric.YCBCR:
@@ -139,9 +150,31 @@ def _stored(tiles: TiffTiles, box: Box) -> StoredLevel:
         tiles.dtype,
         tiles.grid.tile_shape,
         encoding,
-        _Bytes(tiles, box),
-        directory.bytes(Tag.JPEGTables) if has_tables else None,
+        _Bytes(tiles, box, has_texts=not is_anonymous or image.compression != _JPEG),
+        _tables(directory, is_anonymous=is_anonymous) if has_tables else None,
     )
+
+
+def _tables(directory: Directory, *, is_anonymous: bool) -> bytes:
+    tables = directory.bytes(Tag.JPEGTables) or b''
+    return without_texts(tables) if is_anonymous else tables
+
+
+def without_texts(stream: bytes) -> bytes:
+    """Return a JPEG stream without comments and the segments of applications, where texts can be.
+
+    JFIF's and Adobe's stay, which tell of colours; pixels are not touched.
+    """
+    kept, position = [], 0
+    while position + 4 <= len(stream) and stream[position] == _MARKER:
+        marker = stream[position + 1]
+        if marker == _SOS:
+            break
+        size = 0 if marker in _ALONE else int.from_bytes(stream[position + 2 : position + 4], 'big')
+        if marker not in _TEXTS:
+            kept.append(stream[position : position + 2 + size])
+        position += 2 + size
+    return b''.join((*kept, stream[position:]))
 
 
 def _is_encoded(_: object) -> bytes:
@@ -151,7 +184,8 @@ def _is_encoded(_: object) -> bytes:
 class _Bytes(Iterable[bytes]):
     """The bytes of the tiles in a box, in order."""
 
-    def __init__(self, tiles: TiffTiles, box: Box) -> None:
+    def __init__(self, tiles: TiffTiles, box: Box, *, has_texts: bool) -> None:
+        self._has_texts = has_texts
         self._tiles = tiles
         self._box = box
 
@@ -163,4 +197,4 @@ class _Bytes(Iterable[bytes]):
                 raise self._tiles.directory.corrupt(
                     f'{self._tiles.grid.describe(tile)}: expected {size} bytes at {offset}, found {len(data)}'
                 )
-            yield data
+            yield data if self._has_texts else without_texts(data)

@@ -100,7 +100,8 @@ def write(
         `((y0, y1), (x0, x1))` in pixels of the source, what alone is written; None for all.  Where tiles are
         copied, it begins at one.
     drop
-        Names of extras that do not travel along: `label`, `macro`.
+        Names of extras that do not travel along: `label`, `macro`.  With any, comments inside of JPEG tiles
+        do not, either.
     max_workers
         Threads that encode; None for one a core.
 
@@ -118,7 +119,7 @@ def write(
     notes = _notes(source, mpp, channel_names, drop)
     copied = None
     if isinstance(source, Slide) and tile is None and quality is None and compression in {None, 'jpeg'}:
-        copied = stored_levels(source, levels, box, only_jpeg=compression == 'jpeg')
+        copied = stored_levels(source, levels, box, only_jpeg=compression == 'jpeg', is_anonymous=bool(drop))
     if copied and notes.mpp_yx is not None and mpp is None:
         notes = replace(notes, mpp_yx=_scaled(notes.mpp_yx, source, min(levels) if levels else 0))
     if copied is None and levels is not None:
