@@ -326,3 +326,8 @@ def test_report() -> None:
     report = Mosaic(50).iterate(np.zeros((100, 200))).select(np.array([[1, 0, 0, 0], [0, 0, 0, 0]])).report()
     assert report == (1, 8, 0.125)
     assert str(report) == '1 of 8 tiles, 12.5% of the image'
+
+
+def test_whole_numbers_of_numpy_do() -> None:
+    tiles = Mosaic(np.int64(40), np.int32(8)).iterate(IMAGE)
+    assert len(list(tiles.pool(np.int8(2)).map_batched(np.negative, np.int64(3)))) == len(tiles)

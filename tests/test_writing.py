@@ -167,7 +167,13 @@ def test_ome_xml_says_what_it_is(tmp_path: Path) -> None:
     )
     with tifffile.TiffFile(path) as tiff:
         xml = tiff.ome_metadata
-    for text in ('PhysicalSizeX="0.25"', 'PhysicalSizeY="0.5"', 'DAPI', 'SizeX="120"', 'SizeY="100"'):
+    for text in (
+        'PhysicalSizeX="0.25"',
+        'PhysicalSizeY="0.5"',
+        '"DAPI, FITC, Cy3, Cy5"',
+        'SizeX="120"',
+        'SizeY="100"',
+    ):
         assert text in xml
 
 

@@ -65,6 +65,9 @@ class Mosaic:
     overlap: int = 0
 
     def __post_init__(self) -> None:
+        for name in ('step', 'overlap'):
+            if isinstance(value := getattr(self, name), np.integer):
+                object.__setattr__(self, name, int(value))
         if not isinstance(self.step, int) or self.step < 1:
             raise ValueError(f'step: expected a whole number of pixels from 1, found {self.step!r}')
         if not isinstance(self.overlap, int) or self.overlap < 0 or self.overlap % 2:
@@ -194,13 +197,13 @@ class Tiles(Iterable[Tile]):
         progress
             Whether iterating shows a bar.
         """
-        if not isinstance(batch_size, int) or batch_size < 1:
+        if not isinstance(batch_size, int | np.integer) or batch_size < 1:
             raise ValueError(f'batch_size: expected a whole number from 1, found {batch_size!r}')
         return self._then(MapBatched(function, batch_size), progress=progress)
 
     def pool(self, k: int) -> 'Tiles':
         """Return tiles shrunk k times by area mean; k divides the step and half the overlap."""
-        return self._then(Pool(k))
+        return self._then(Pool(int(k) if isinstance(k, np.integer) else k))
 
     def reweight(self) -> 'Tiles':
         """Return tiles weighed by `get_trapz` over the sum of all weights: they add up without seams.

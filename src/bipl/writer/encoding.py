@@ -62,7 +62,7 @@ def make_encoding(
     name = name or ('jpeg' if is_picture else 'deflate')
     if name not in get_args(Compression):
         raise ValueError(f'compression: expected one of {", ".join(get_args(Compression))}, found {name!r}')
-    if quality is not None and (not isinstance(quality, int) or not 1 <= quality <= 100):
+    if quality is not None and (not isinstance(quality, int | np.integer) or not 1 <= quality <= 100):
         raise ValueError(f'quality: expected a whole number from 1 to 100, found {quality!r}')
     photometric = 'rgb' if channels == 3 and dtype.kind == 'u' else 'minisblack'
     if name == 'jpeg':

@@ -93,7 +93,7 @@ def write(
     tile
         Height and width of tiles, a multiple of 16; 256, or as the slide has them where they are copied.
     channel_names
-        One a channel, for OME-TIFF.
+        One a channel, for OME-TIFF, which has them in one text: `DAPI, FITC`.
     levels
         Which of the slide's stored levels are copied, by number from 0; None for all.
     region
@@ -194,7 +194,7 @@ def _replacing(path: Path) -> Iterator[Path]:
 def _write_anew(part: Path, name: str, source: ArrayLike | Tiles, notes: _Notes, how: _How) -> None:
     """Encode a source, level 0 and its halves."""
     side = 256 if how.tile is None else how.tile
-    if not isinstance(side, int) or side < 16 or side % 16:
+    if not isinstance(side, int | np.integer) or side < 16 or side % 16:
         raise ValueError(f'tile: expected a multiple of 16, found {how.tile!r}')
     rows = rows_of(source)
     if rows.dtype.kind == 'b' and rows.shape[2] > 1:
@@ -273,7 +273,8 @@ def _ome_metadata(level: StoredLevel, notes: _Notes) -> dict[str, Any]:
         for axis, mpp in zip('YX', notes.mpp_yx, strict=True):
             metadata |= {f'PhysicalSize{axis}': mpp, f'PhysicalSize{axis}Unit': 'µm'}
     if notes.channel_names:
-        metadata['Channel'] = {'Name': list(notes.channel_names)}
+        # Samples of one pixel are one channel of OME-XML, which has one name.
+        metadata['Channel'] = {'Name': ', '.join(notes.channel_names)}
     return metadata
 
 
