@@ -202,7 +202,7 @@ class Tiles(Iterable[Tile]):
             raise ValueError(f'batch_size: expected a whole number from 1, found {batch_size!r}')
         return self._then(MapBatched(function, batch_size), progress=progress)
 
-    def pool(self, k: int) -> 'Tiles':
+    def pool(self, k: 'int | np.integer[Any]') -> 'Tiles':
         """Return tiles shrunk k times by area mean; k divides the step and half the overlap."""
         return self._then(Pool(int(k) if isinstance(k, np.integer) else k))
 
