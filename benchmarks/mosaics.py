@@ -17,7 +17,7 @@ from bipl.cache import process_cache
 from bipl.levels.level import ImageLevel
 from bipl.parallel import share_out
 
-STEP, OVERLAP, ROUNDS, THREADS = 448, 64, 3, 2
+STEP, OVERLAP, ROUNDS, THREADS = 448, 64, 5, 2
 
 
 def anonymous_mb() -> float:
