@@ -114,6 +114,16 @@ def test_areas_lie_where_the_xml_puts_them(areas: tuple[Area, ...]) -> None:
     assert_as_built(Bif(areas=areas), (1, 2, 4))
 
 
+@pytest.mark.parametrize('words', [('true', 'false'), ('True', 'False'), ('1', '0')])
+def test_what_was_scanned_is_said_in_words_or_numbers(words: tuple[str, str]) -> None:
+    bif = Bif(areas=WITH_UNSCANNED)
+    xml = encode_info(bif)
+    for number, word in zip('10', words, strict=True):
+        xml = xml.replace(f'AOIScanned="{number}"', f'AOIScanned="{word}"')
+    with Slide.open(build_bif(bif, xml)) as slide:
+        np.testing.assert_array_equal(slide.numpy(), bif.expected())
+
+
 def test_absent_frames_cover_nothing() -> None:
     assert_as_built(Bif(absent=frozenset({(1, 1), (0, 3), (0, 2), (2, 0)})), (1, 2, 4))
 

@@ -176,7 +176,7 @@ def read_scan(joined: Element, full: TiffTiles, placement: Placement) -> Scan:
     areas = tuple(
         _read_area(full, info, origin)
         for info, origin in zip(infos, origins, strict=True)
-        if _number(directory, info, 'AOIScanned')
+        if _is_scanned(directory, info)
     )
     _check_apart(directory, areas)
     joints = [joint for area in areas for joint in area.joints]
@@ -270,6 +270,11 @@ def _mean_advance(directory: Directory, joints: Sequence[Joint], size: int) -> f
 def _is_step(advance: float, size: int) -> bool:
     """Whether frames of a size can lie so far apart."""
     return 1 <= advance <= 2 * size
+
+
+def _is_scanned(directory: Directory, info: Element) -> bool:
+    text = info.get('AOIScanned', '').strip().lower()
+    return text == 'true' or (text != 'false' and bool(_number(directory, info, 'AOIScanned')))
 
 
 def _number(directory: Directory, element: Element, name: str) -> float:
