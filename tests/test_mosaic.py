@@ -1,6 +1,7 @@
 """Mosaics: what is cut into tiles and put together again is what it was."""
 
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bipl import Mosaic, Slide, ops
+from bipl import MissingDependencyError, Mosaic, Slide, ops
 from bipl.ops.tiling import Tile
 from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.tiff import Directory, build_tiff
@@ -316,7 +317,15 @@ def test_weights_of_neighbours_add_up() -> None:
         np.testing.assert_allclose(line[:overlap] + line[step:], 1, atol=1e-6)
 
 
+def test_progress_without_tqdm_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'tqdm', None)
+    monkeypatch.setitem(sys.modules, 'tqdm.auto', None)
+    with pytest.raises(MissingDependencyError, match='progress: expected tqdm, found none; pip install tqdm'):
+        list(Mosaic(40).iterate(IMAGE, progress=True))
+
+
 def test_progress_shows_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip('tqdm')
     tiles = Mosaic(40, 8).iterate(IMAGE)
     list(tiles.map(np.negative, progress=True))
     assert f'{len(tiles)}/{len(tiles)}' in capsys.readouterr().err
