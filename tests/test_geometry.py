@@ -1,6 +1,8 @@
 """Boxes, grids, keys and downsamples."""
 
 import re
+from collections.abc import Callable
+from math import ceil
 
 import numpy as np
 import pytest
@@ -130,3 +132,12 @@ def test_boxes_take_numpys_integers_and_refuse_the_rest() -> None:
         as_box((1, 2, 3, 4))
     with pytest.raises(ValueError, match='stops at or after'):
         as_box(((2, 1), (0, 1)))
+
+
+@pytest.mark.parametrize('round_size', [int, ceil, round])
+def test_powers_of_two_are_found_however_sizes_are_rounded(round_size: Callable[[float], int]) -> None:
+    """Of a coarse level several integers explain the size."""
+    for height, width in ((100_000, 80_001), (10_007, 9_973), (65_535, 70_123)):
+        for power in (2, 8, 64, 256, 512):
+            level = max(1, round_size(height / power)), max(1, round_size(width / power))
+            assert downsample_per_axis((height, width), level) == (power, power)

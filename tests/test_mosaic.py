@@ -320,7 +320,7 @@ def test_weights_of_neighbours_add_up() -> None:
 def test_progress_without_tqdm_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, 'tqdm', None)
     monkeypatch.setitem(sys.modules, 'tqdm.auto', None)
-    with pytest.raises(MissingDependencyError, match='progress=True: expected tqdm, found none; pip install tqdm'):
+    with pytest.raises(MissingDependencyError, match='expected tqdm, found none; pip install tqdm'):
         list(Mosaic(40).iterate(IMAGE, progress=True))
 
 

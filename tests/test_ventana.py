@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
@@ -14,7 +15,9 @@ import bipl
 from bipl import CorruptSlideError, CorruptTileError, Slide
 from bipl.cache import process_cache
 from tests.builders.bif import Area, Bif, build_bif, encode_info
-from tests.builders.patterns import smooth_image
+from tests.builders.fields import Entry, FieldType
+from tests.builders.patterns import noise_image, smooth_image
+from tests.builders.tiff import Directory, build_tiff
 from tests.formulas import decibels
 from tests.peers import needs_openslide, openslide
 
@@ -271,7 +274,7 @@ MISTAKES = {
     'no rows': ('NumRows="3"', 'NumRows="0"', 'expected whole tiles'),
     'place': ('Pos-X="0"', 'Pos-X="1e12"', 'expected a place on the slide'),
     'infinite': ('Pos-Y="0"', 'Pos-Y="inf"', 'Pos-Y: expected a number'),
-    'overlap': ('OverlapX="16"', 'OverlapX="64"', 'expected overlaps of less than 64 pixels, found 64'),
+    'overlap': ('OverlapX="16"', 'OverlapX="49"', 'expected overlaps of up to 48 pixels, found 49'),
     'gap': ('OverlapX="16"', 'OverlapX="-65"', 'expected overlaps'),
     'unscanned': ('AOIScanned="1"', 'AOIScanned="0"', 'expected an area that was scanned'),
     'no origin': ('<AOI0 OriginX="0" OriginY="0"/>', '', 'found 1 areas and 0 origins'),
@@ -321,3 +324,87 @@ def test_without_levels_it_is_any_tiff() -> None:
     data = build_bif(Bif()).replace(b'level=', b'layer=')
     with Slide.open(data) as slide:
         assert slide.vendor == 'generic-tiff'
+
+
+def test_downsamples_are_what_the_magnifications_say() -> None:
+    """At a level of few pixels several whole numbers explain its size."""
+    scene = np.kron(noise_image(60, 60, 3), np.ones((32, 32, 1), np.uint8))
+    bif = Bif(
+        areas=(Area(rows=20, columns=20),),
+        frame=(64, 64),
+        overlap=lambda *_: (16, 98),
+        downsamples=(1, 2, 4, 8, 16, 32),
+        scene=scene,
+    )
+    with Slide.open(build_bif(bif)) as slide:
+        assert slide.downsamples == (1, 2, 4, 8, 16, 32)
+        np.testing.assert_array_equal(slide.pool(32).numpy(), slide.levels[5].numpy())
+
+
+def test_many_frames_on_one_pixel_are_an_error() -> None:
+    bif = Bif(areas=(Area(rows=40, columns=40),), overlap=lambda axis, *_: ((47, 63)[axis], 98))
+    with pytest.raises(CorruptSlideError, match='expected overlaps of up to'):
+        Slide.open(build_bif(replace(bif, downsamples=(1,))))
+
+
+def test_long_namespaces_take_no_memory() -> None:
+    elements = ''.join(f'<p:z{i:x}/>' for i in range(20_000))
+    xml = f'<EncodeInfo xmlns:p="{"u" * 200_000}">{elements}</EncodeInfo>'
+    data = build_bif(Bif(), xml)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptSlideError, match='expected an area'):
+            Slide.open(data)
+        assert tracemalloc.get_traced_memory()[1] < 64 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    'description', ['level=1 mag=1e-320 q=90__', 'level=1 mag=1e308 qual=90', 'level=1 mag=nan quality=9']
+)
+def test_magnifications_that_are_none_are_no_levels(description: str) -> None:
+    data = build_bif(Bif()).replace(b'level=1 mag=20 quality=90', description.encode().ljust(25))
+    with Slide.open(data) as slide:
+        assert slide.downsamples == (1, 4)
+
+
+def test_a_level_number_may_be_too_long() -> None:
+    levels = [
+        Directory(
+            image=noise_image(96, 64, 3), tile=(48, 64), photometric='rgb', description=text, extra_tags=tags
+        )
+        for text, tags in (
+            ('level=0 mag=40', {700: Entry(FieldType.BYTE, tuple(b'<iScan ScanRes="0.5"/>'))}),
+            (f'level={"1" * 5000} mag=20', {}),
+        )
+    ]
+    with Slide.open(build_tiff(levels)) as slide:
+        assert (slide.vendor, slide.downsamples) == ('ventana', (1,))
+
+
+def test_sums_of_joints_add_no_row() -> None:
+    bif = Bif(
+        areas=(Area(rows=11, columns=10),),
+        downsamples=(1,),
+        overlap=lambda axis, _, column: ((8 - (column == 0), 16)[axis], 100),
+    )
+    with bipl.env(bif_placement='joints'), Slide.open(build_bif(bif)) as slide:
+        assert slide.shape[:2] == (449, 496)
+
+
+@needs_openslide
+def test_a_frame_that_the_image_cuts_off_covers_what_there_is_of_it(tmp_path: Path) -> None:
+    path = tmp_path / 'slide.bif'
+    data = bytearray(build_bif(Bif(downsamples=(1,))))
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        tags = tiff.pages[2].tags
+        for name, value in (('ImageLength', 3 * 48 - 47), ('ImageWidth', 4 * 64 - 63)):
+            place = tags[name].valueoffset
+            data[place : place + 4] = value.to_bytes(4, 'little')
+    path.write_bytes(data)
+    with Slide.open(path) as slide, openslide.OpenSlide(path) as peer:
+        pixels = np.asarray(peer.read_region((0, 0), 0, peer.dimensions))
+        is_there = pixels[:, :, 3] == 255
+        np.testing.assert_array_equal(slide.numpy()[is_there], pixels[is_there][:, :3])
+        assert (slide.numpy()[~is_there] == 235).all()

@@ -288,7 +288,8 @@ def downsample_per_axis(full: tuple[int, int], level: tuple[int, int]) -> tuple[
 
     It is the integer whose floor, ceiling or rounding explains both sizes, if there is one
     (scanners floor: 4443 -> 2221 is 2, not 2.0005); else the ratio of each axis.  Where levels are
-    so small that several integers do, a power of two is preferred, then the nearest to the ratio.
+    so small that several integers do, a power of two is preferred, however sizes were rounded, then the
+    nearest to the ratio.
 
     Parameters
     ----------
@@ -297,14 +298,15 @@ def downsample_per_axis(full: tuple[int, int], level: tuple[int, int]) -> tuple[
     """
     ratios = full[0] / level[0], full[1] / level[1]
     mean = (ratios[0] * ratios[1]) ** 0.5
+    power, whole = 2 ** round(log2(mean)), 0
     for whole_numbers in (_floored, _ceiled, _rounded):
         spans = [whole_numbers(f, s) for f, s in zip(full, level, strict=True)]
         low, high = max(span[0] for span in spans), min(span[1] for span in spans)
-        if low <= high:
-            power = 2 ** round(log2(mean))
-            whole = power if low <= power <= high else min(max(round(mean), low), high)
-            return float(whole), float(whole)
-    return ratios
+        if low <= power <= high:
+            return float(power), float(power)
+        if low <= high and not whole:
+            whole = min(max(round(mean), low), high)
+    return (float(whole), float(whole)) if whole else ratios
 
 
 # However far a picture of one pixel is shrunk, one pixel is left.

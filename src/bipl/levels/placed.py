@@ -17,7 +17,7 @@ from bipl.geometry import Box, Placement, RegularGrid
 from bipl.levels.image import Array
 from bipl.levels.source import TileSource
 
-_MOST_REMEMBERED = 2**16
+_MOST_REMEMBERED = 2**17
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +58,20 @@ class Frames:
         No two of the same stored tiles.
     frame_shape
         Height and width of a frame, in pixels.
+    stored_shape
+        Height and width of the mosaic that they are stored as; what of a frame lies outside is not there.
     is_absent
         Of a row and column: whether the file has no such tile.
     """
 
     def __init__(
-        self, areas: Sequence[Area], frame_shape: tuple[int, int], is_absent: Callable[[int, int], bool]
+        self,
+        areas: Sequence[Area],
+        frame_shape: tuple[int, int],
+        stored_shape: tuple[int, int],
+        is_absent: Callable[[int, int], bool],
     ) -> None:
+        self._stored_shape = stored_shape
         self.frame_shape = frame_shape
         self.is_absent = is_absent
         self._areas = areas
@@ -95,13 +102,18 @@ class Frames:
         own = self._box(frame)
         boxes = [own]
         for other in self.touching(own):
+            if not boxes:
+                break
             if other[:2] > frame[:2] and not self.is_absent(other.row, other.column):
                 cover = self._box(other)
                 boxes = [rest for box in boxes for rest in _without(box, cover)]
         return tuple(boxes)
 
     def _box(self, frame: Frame) -> Box:
-        height, width = self.frame_shape
+        height, width = (
+            min(side, whole - number * side)
+            for side, whole, number in zip(self.frame_shape, self._stored_shape, frame[:2], strict=True)
+        )
         return Box(frame.y, frame.y + height, frame.x, frame.x + width)
 
 

@@ -82,13 +82,15 @@ def make_levels(info: SlideInfo, opening: Opening, lease: Lease, reopen: Reopen)
     background = info.background if opening.fill is None else checked_fill(opening.fill, info.levels[0])
     levels: list[ImageLevel] = []
     for i, source in enumerate(info.levels):
+        shape = source.grid.shape
+        steps = downsample_per_axis(full, shape) if info.downsamples is None else (info.downsamples[i],) * 2
         levels.append(
             ImageLevel(
                 source,
                 background=background,
                 settings=opening.settings,
                 lease=lease,
-                downsample_yx=downsample_per_axis(full, source.grid.shape),
+                downsample_yx=steps,
                 finer=levels[-1] if levels and info.renders_absent else None,
                 recipe=(reopen, (opening, i)),
             )

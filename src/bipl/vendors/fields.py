@@ -3,7 +3,8 @@
 import hashlib
 from collections.abc import Sequence
 from math import isfinite
-from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
+from xml.etree.ElementTree import Element, TreeBuilder
+from xml.parsers.expat import ExpatError, ParserCreate
 
 from bipl.levels.source import TileSource
 from bipl.tiff.directory import Directory
@@ -92,7 +93,7 @@ def associated_properties(name: str, directory: Directory) -> dict[str, str]:
 
 
 def read_xml(directory: Directory, tag: Tag) -> Element:
-    """Return the root of the XML that a field holds.
+    """Return the root of the XML that a field holds: elements by their local names, and no texts.
 
     Raises
     ------
@@ -103,20 +104,27 @@ def read_xml(directory: Directory, tag: Tag) -> Element:
         raise directory.corrupt(
             f'{tag.name}: expected XML of up to {_MOST_XML_BYTES} bytes, found {directory.count(tag)}'
         )
-    parser = XMLParser(target=_WithoutDoctype())  # noqa: S314 - which is what could be dangerous
+    builder = TreeBuilder()
+    parser = ParserCreate()
+    # Names without their namespaces: each with its own long one takes memory by the square.
+    parser.StartElementHandler = lambda name, attributes: builder.start(_local(name), attributes)
+    parser.EndElementHandler = lambda name: builder.end(_local(name))
+    parser.StartDoctypeDeclHandler = _refuse_doctype
     try:
-        parser.feed((directory.bytes(tag) or b'').rstrip(b'\0'))
-        root: Element = parser.close()
-    except (ParseError, ValueError, LookupError) as error:
+        parser.Parse((directory.bytes(tag) or b'').rstrip(b'\0'), True)  # noqa: FBT003 - it is final
+        root: Element = builder.close()
+    except (ExpatError, ValueError, LookupError) as error:
         raise directory.corrupt(f'{tag.name}: expected XML, found {error}') from error
     return root
 
 
-class _WithoutDoctype(TreeBuilder):
-    """Builds elements, and refuses a document type: its entities can grow without bound."""
+def _local(name: str) -> str:
+    return name.rpartition(':')[2]
 
-    def doctype(self, name: str, *_: str | None) -> None:
-        raise ValueError(f'a document type, {name}')
+
+def _refuse_doctype(name: str, *_: object) -> None:
+    """Refuse a document type: its entities can grow without bound."""
+    raise ValueError(f'a document type, {name}')
 
 
 def mpp_from_resolution(directory: Directory) -> tuple[float, float] | None:

@@ -124,10 +124,10 @@ def _ome_names(first: Directory) -> dict[int, str]:
     ):
         return {}
     try:
-        images = fields.read_xml(first, Tag.ImageDescription).findall('{*}Image')
+        images = fields.read_xml(first, Tag.ImageDescription).findall('Image')
     except BiplError:
         return {}
-    places = [(image.find('{*}Pixels/{*}TiffData'), image.get('Name', '')) for image in images]
+    places = [(image.find('Pixels/TiffData'), image.get('Name', '')) for image in images]
     return {
         int(data.get('IFD', '')): name
         for data, name in places

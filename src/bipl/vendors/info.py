@@ -90,6 +90,8 @@ class SlideInfo:
         Reads the profile of level 0; None if there is none.
     profiled_extras
         Names of extras that have the profile of level 0, none of their own.
+    downsamples
+        Of the levels, where the vendor knows better than their sizes tell; None to go by these.
     renders_absent
         Absent tiles of a level are rendered from the next finer one, else they are background.
     """
@@ -103,6 +105,7 @@ class SlideInfo:
     bounds: Box | None = None
     icc_profile: Callable[[], bytes | None]
     profiled_extras: frozenset[str] = frozenset()
+    downsamples: tuple[float, ...] | None = None
     renders_absent: bool = False
 
 

@@ -35,6 +35,9 @@ _EXTRAS = {
     'Probability_Image': 'probability',
 }
 
+_MOST_DIGITS = 5
+_MOST_SHRUNK = 2.0**20
+
 Levels: TypeAlias = list[tuple[int, TiffTiles]]
 """Of each level the whole number that it is shrunk by, and its stored tiles."""
 
@@ -54,9 +57,12 @@ def describe(tiff: TiffFile, placement: Placement = 'mean') -> SlideInfo | None:
     CorruptSlideError, UnsupportedSlideError
         If its XML or one of its levels is broken.
     """
-    iscan = _iscan(tiff.directories[0])
-    stored = _stored_levels(tiff) if iscan is not None else []
-    if iscan is None or not stored:
+    first = tiff.directories[0]
+    if not first.holds_text(Tag.XMP) or b'iScan' not in (first.bytes(Tag.XMP) or b''):
+        return None
+    stored = _stored_levels(tiff)
+    iscan = _iscan(first) if stored else None
+    if iscan is None:
         return None
     full = stored[0][1]
     joined = _encode_info(full.directory)
@@ -76,13 +82,12 @@ def describe(tiff: TiffFile, placement: Placement = 'mean') -> SlideInfo | None:
             {'openslide.quickhash-1': partial(fields.quickhash, stored[-1][1], full.directory)},
         ),
         icc_profile=full.icc_profile,
+        downsamples=tuple(float(downsample) for downsample, _ in stored),
     )
 
 
 def _iscan(first: Directory) -> Element | None:
     """Return the element `iScan` of the first directory's XML, the root or a child of `Metadata`."""
-    if not first.holds_text(Tag.XMP) or b'iScan' not in (first.bytes(Tag.XMP) or b''):
-        return None
     root = fields.read_xml(first, Tag.XMP)
     return root if root.tag == 'iScan' else root.find('iScan')
 
@@ -108,15 +113,17 @@ def _stored_levels(tiff: TiffFile) -> Levels:
     found: dict[int, tuple[float, Directory]] = {}
     for directory in tiff.directories:
         items = dict(item.split('=', 1) for item in _description(directory).split() if '=' in item)
-        magnification = parse_length(items.get('mag'))
-        if items.get('level', '').isdecimal() and magnification is not None:
-            found.setdefault(int(items['level']), (magnification, directory))
+        number, magnification = items.get('level', ''), parse_length(items.get('mag'))
+        if number.isdecimal() and len(number) < _MOST_DIGITS and magnification is not None:
+            found.setdefault(int(number), (magnification, directory))
     if 0 not in found:
         return []
     full = TiffTiles(found[0][1], 'level 0')
     levels: Levels = [(1, full)]
     for _, (magnification, directory) in sorted(found.items())[1:]:
         ratio = found[0][0] / magnification
+        if ratio > _MOST_SHRUNK:
+            continue
         tiles = TiffTiles(directory, f'level {len(levels)}')
         is_alike = (tiles.dtype, tiles.channels, tiles.is_rgb) == (full.dtype, full.channels, full.is_rgb)
         if is_alike and round(ratio) > levels[-1][0] and abs(ratio / round(ratio) - 1) < 0.01:
@@ -137,7 +144,8 @@ def _background(iscan: Element, full: TiffTiles) -> tuple[float, ...]:
     """Return the scanner's white, which stands where nothing was scanned."""
     white = parse_number(iscan.get('ScanWhitePoint'))
     if white is not None and full.is_rgb and full.holds(white):
-        return (white,) * full.channels
+        whole = default_background(full.dtype, full.channels, is_rgb=True)
+        return ((white,) * 3 + whole)[:3] + whole[3:]
     return default_background(full.dtype, full.channels, is_rgb=full.is_rgb)
 
 
@@ -148,7 +156,7 @@ def _placed(scan: Scan, stored: Levels) -> tuple[TileSource, ...]:
     def is_absent(row: int, column: int) -> bool:
         return not full.locate(row * full.grid.columns + column)[1]
 
-    frames = Frames(tuple(scan.placed()), scan.frame_shape, is_absent)
+    frames = Frames(tuple(scan.placed()), scan.frame_shape, full.grid.shape, is_absent)
     bottom, right = scan.extent
     levels = []
     for downsample, tiles in stored:
