@@ -344,6 +344,8 @@ def test_sources_that_do_not_fit_are_refused(path: Path) -> None:
         (np.zeros(5), r'expected \(h, w\) or \(h, w, c\)'),
         (np.zeros((5, 0, 3)), 'expected'),
         (np.zeros((9, 9, 2), bool), 'expected one channel of bool, found 2'),
+        (np.zeros((9, 9), object), 'expected numbers of up to 64 bits, or bool, found object'),
+        (np.zeros((9, 9), 'M8[s]'), 'expected numbers'),
         (Mosaic(20, 4).iterate(IMAGE), r'expected tiles without overlap, found one of 4 px; call merge\(\)'),
         (Mosaic(20).iterate(IMAGE).select(np.zeros((2, 2))), 'expected one tile at least'),
     ):

@@ -58,6 +58,8 @@ def make_encoding(
     ValueError
         If there is no such codec, or it does not fit the samples.
     """
+    if dtype.kind not in 'buifc' or dtype.itemsize > (16 if dtype.kind == 'c' else 8):
+        raise ValueError(f'source: expected numbers of up to 64 bits, or bool, found {dtype}')
     is_picture = dtype == np.uint8 and channels in {1, 3}
     name = name or ('jpeg' if is_picture else 'deflate')
     if name not in get_args(Compression):
