@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SLIDE ?=
 
-.PHONY: demo test test-system test-bare check bench clean
+.PHONY: demo test test-system test-bare check fuzz bench clean
 
 $(VENV)/.demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -41,6 +41,9 @@ check: $(VENV)/.test  ## style, types, structure
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+fuzz: $(VENV)/.test  ## changed files end in pixels or a named error (SECONDS=60 SEED=0)
+	$(BIN)/python -m tests.fuzz $(or $(SECONDS),60) $(or $(SEED),0)
 
 bench: $(VENV)/.test  ## the benchmarks, one after the other
 	$(BIN)/python -m benchmarks
