@@ -402,3 +402,29 @@ def test_a_copy_that_names_nobody_has_no_text_of_its_source(path: Path) -> None:
         with Slide.open(path) as written:
             assert not written.extras
             np.testing.assert_array_equal(written.numpy(), slide.numpy())
+
+
+def test_a_view_has_what_it_is_told(path: Path) -> None:
+    with Slide.open(build_svs(IMAGE, icc=PROFILE)) as slide:
+        view = slide.resample(1.0)
+        write(path, view, mpp=1.0, icc_profile=slide.icc_profile, compression='deflate')
+        with Slide.open(path) as written:
+            assert written.mpp == pytest.approx(1)
+            assert written.icc_profile == PROFILE
+            np.testing.assert_array_equal(written.numpy(), view.numpy())
+
+
+def test_names_may_be_as_long_as_the_system_takes(tmp_path: Path) -> None:
+    path = tmp_path / ('a' * 247 + '.ome.tif')
+    write(path, IMAGE)
+    assert [found.name for found in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_slide_can_be_written_over_itself(tmp_path: Path) -> None:
+    path = tmp_path / 'slide.svs'
+    path.write_bytes(build_svs(IMAGE, tile=64))
+    with Slide.open(path) as slide:
+        expected = slide.numpy()
+        write(path, slide)
+    with Slide.open(path) as slide:
+        np.testing.assert_array_equal(slide.numpy(), expected)

@@ -61,6 +61,7 @@ def write(
     source: ArrayLike | Tiles,
     *,
     mpp: Mpp | None = None,
+    icc_profile: bytes | None = None,
     compression: Compression | None = None,
     quality: int | None = None,
     tile: int | None = None,
@@ -82,7 +83,9 @@ def write(
         A slide, a level, any array-like of (h, w) or (h, w, c), or the merged or stripped tiles of a
         `Mosaic`.  Only a few rows of tiles are in memory.
     mpp
-        Micrometres per pixel, or `(y, x)`; None for those of the source.
+        Micrometres per pixel, or `(y, x)`; None for those of a slide, else unknown.
+    icc_profile
+        Of the pixels; None for that of a slide.
     compression
         `jpeg`, `jpeg2000`, `deflate`, `zstd`, `lzw` or `none`.  None copies the tiles of a slide as they are
         stored, with its own levels, where they are JPEG or lossless; else it is JPEG for 8-bit grey and RGB,
@@ -117,6 +120,8 @@ def write(
     if unknown := set(drop) - set(_EXTRAS):
         raise ValueError(f'drop: expected names among {", ".join(_EXTRAS)}, found {sorted(unknown)}')
     notes = _notes(source, mpp, channel_names, drop)
+    if icc_profile is not None:
+        notes = replace(notes, icc_profile=icc_profile)
     copied = None
     if isinstance(source, Slide) and tile is None and quality is None and compression in {None, 'jpeg'}:
         copied = stored_levels(source, levels, box, only_jpeg=compression == 'jpeg', is_anonymous=bool(drop))
@@ -174,7 +179,7 @@ def _notes(
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     """Give a name beside to write to; it becomes the path if all goes well, and else is gone."""
-    part = path.with_name(f'.{path.name}.{uuid4().hex}.part')
+    part = path.with_name(f'.{uuid4().hex}.part')
     try:
         yield part
         with part.open('rb+') as file:
