@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -340,3 +341,38 @@ def test_report() -> None:
 def test_whole_numbers_of_numpy_do() -> None:
     tiles = Mosaic(np.int64(40), np.int32(8)).iterate(IMAGE)
     assert len(list(tiles.pool(np.int8(2)).map_batched(np.negative, np.int64(3)))) == len(tiles)
+
+
+def test_pooling_comes_before_crop_and_merge_cuts_blocks() -> None:
+    image = np.arange(10_000.0).reshape(100, 100)
+    tiles = Mosaic(32, 8).iterate(image)
+    with pytest.raises(ValueError, match='pool before merge or crop'):
+        tiles.strip().crop().pool(4).numpy()
+    whole = Mosaic(448, 64).iterate(np.zeros((2179, 2179), np.float32)).pool(4).reweight().merge()
+    assert whole.numpy().shape == (544, 544, 1)
+    for size in range(60, 90):
+        pooled = Mosaic(8).iterate(np.zeros((size, size))).merge().pool(4)
+        assert len(list(pooled)) == len(pooled)
+
+
+def test_tiles_that_are_missing_are_an_error() -> None:
+    def stops(_: np.ndarray) -> np.ndarray:
+        raise StopIteration
+
+    tiles = Mosaic(64).iterate(IMAGE)
+    for workers in (0, 2):
+        with pytest.raises(RuntimeError, match='found StopIteration'):
+            list(tiles.map(stops, max_workers=workers))
+    with pytest.raises(ValueError, match=r'tiles: expected \d+, found 2'):
+        tiles.transform(lambda some: islice(some, 2)).numpy()
+
+
+def test_masks_touch_by_whole_numbers() -> None:
+    tiles = Mosaic(7).iterate(np.zeros((98, 7), np.uint8))
+    assert len(tiles.select(np.array([[1], [0]], bool))) == 7
+
+
+def test_a_view_of_another_aspect_needs_a_scale() -> None:
+    tiles = Mosaic(20).iterate(np.zeros((200, 100)))
+    with pytest.raises(ValueError, match='view: expected the aspect of 200 x 100, found 50 x 50'):
+        tiles.zip_with(np.zeros((50, 50)))

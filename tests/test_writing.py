@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import simplejpeg
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bipl import Mosaic, Slide, write
+from bipl.writer.transfer import without_texts
 from tests.builders.bif import Bif, build_bif
 from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.svs import build_svs
@@ -428,3 +430,73 @@ def test_a_slide_can_be_written_over_itself(tmp_path: Path) -> None:
         write(path, slide)
     with Slide.open(path) as slide:
         np.testing.assert_array_equal(slide.numpy(), expected)
+
+
+HIDDEN = {
+    'comment': lambda data, text: data[:2] + b'\xff\xfe' + sized(text) + data[2:],
+    'after fill bytes': lambda data, text: data[:2] + b'\xff\xff\xff\xfe' + sized(text) + data[2:],
+    'app 0': lambda data, text: data[:2] + b'\xff\xe0' + sized(text) + data[2:],
+    'jfif': lambda data, text: data[:2] + b'\xff\xe0' + sized(b'JFIF\0\1\2\0\0\1\0\1\0\0' + text) + data[2:],
+    'app 14': lambda data, text: data[:2] + b'\xff\xee' + sized(text) + data[2:],
+    'before the end': lambda data, text: data[:-2] + b'\xff\xfe' + sized(text) + data[-2:],
+    'after the end': lambda data, text: data + text,
+}
+
+
+def sized(text: bytes) -> bytes:
+    return (len(text) + 2).to_bytes(2, 'big') + text
+
+
+@pytest.mark.parametrize('name', HIDDEN)
+def test_streams_lose_texts_and_keep_pixels(name: str) -> None:
+    for subsampling in ('444', '420'):
+        stream = bytes(simplejpeg.encode_jpeg(smooth_image(64, 64), 90, 'RGB', subsampling))
+        hidden = HIDDEN[name](stream, b'Jane Roe')
+        found = without_texts(hidden)
+        assert b'Jane Roe' not in found
+        np.testing.assert_array_equal(simplejpeg.decode_jpeg(found), simplejpeg.decode_jpeg(stream))
+        assert without_texts(stream) == stream
+
+
+def test_streams_that_break_off_stay_broken() -> None:
+    stream = bytes(simplejpeg.encode_jpeg(smooth_image(64, 64), 90, 'RGB', '444'))
+    for size in range(0, len(stream), 7):
+        assert len(without_texts(stream[:size])) <= size + 2
+
+
+@pytest.mark.parametrize('dtype', [np.uint64, np.int64])
+def test_long_integers_are_averaged_exactly(dtype: type, tmp_path: Path) -> None:
+    path = tmp_path / 'a.tif'
+    limits = np.iinfo(dtype)
+    for value in (limits.max, limits.min, 2**60 + 1):
+        write(path, np.full((300, 300), value, dtype))
+        assert all((level == value).all() for level in levels_of(path))
+
+
+def test_types_that_ome_tiff_has_not_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    for dtype in (np.int64, np.uint64, np.float16):
+        with pytest.raises(ValueError, match='the types of OME-TIFF'):
+            write(tmp_path / 'a.ome.tif', np.zeros((300, 300), dtype))
+    with pytest.raises(TypeError, match='found the text'):
+        write(tmp_path / 'a.ome.tif', IMAGE, channel_names='RGB')
+
+
+def test_extras_of_two_and_four_channels_travel_along(path: Path) -> None:
+    for channels in (2, 4):
+        label, kind = noise_image(100, 80, channels), 'rgb' if channels == 4 else 'grey'
+        data = build_tiff(
+            [
+                Directory(image=IMAGE, tile=(64, 64), photometric='rgb'),
+                Directory(
+                    image=label,
+                    photometric=kind,
+                    subfile_type=1,
+                    description='label',
+                ),
+            ]
+        )
+        with Slide.open(data) as slide:
+            write(path, slide)
+        with Slide.open(path) as written:
+            assert list(written.extras) == ['label']
+            np.testing.assert_array_equal(written.extra('label'), label)

@@ -119,6 +119,8 @@ class AveragedTiles:
 def mean_half(pixels: Array) -> Array:
     """Average blocks of two by two pixels of (2h, 2w, c), rounded once."""
     height, width, channels = pixels.shape
+    if pixels.dtype.kind in 'ui' and pixels.dtype.itemsize == 8:
+        return _mean_half_of_long(pixels)
     out = np.empty((height // 2, width // 2, channels), pixels.dtype)
     step = max(1, _STEP_SAMPLES // max(1, width * channels))
     for first in range(0, len(out), step):
@@ -135,6 +137,14 @@ def mean_half(pixels: Array) -> Array:
             values = values[::2] + values[1::2]
             out[first : first + step] = _rounded((values[:, ::2] + values[:, 1::2]) / 4, pixels.dtype)
     return out
+
+
+def _mean_half_of_long(pixels: Array) -> Array:
+    """Average blocks of two by two integers that no real number holds, quotients and remainders apart."""
+    corners = [pixels[y::2, x::2] for y in (0, 1) for x in (0, 1)]
+    quotients = sum((corner // 4 for corner in corners[1:]), corners[0] // 4)
+    remainders = sum((corner % 4 for corner in corners[1:]), corners[0] % 4)
+    return np.asarray(quotients + (remainders + 2) // 4, pixels.dtype)
 
 
 def smoothed_half(pixels: Array) -> Array:

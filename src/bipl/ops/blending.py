@@ -155,7 +155,9 @@ def get_fusion(tiles: Iterable[Any], shape: tuple[int, ...] | None = None) -> Ar
             max((vec[axis] + data.shape[axis] for _, vec, data in tiles), default=0) for axis in (0, 1)
         )
     out: Array | None = None
+    count = 0
     for _, (y, x), data in tiles:
+        count += 1
         if out is None:
             channels = data.shape[2] if data.ndim == 3 else 1
             out = np.zeros((*shape[:2], channels), data.dtype)
@@ -165,4 +167,6 @@ def get_fusion(tiles: Iterable[Any], shape: tuple[int, ...] | None = None) -> Ar
         room[...] = part[top : top + room.shape[0], left : left + room.shape[1]]
     if out is None:
         raise ValueError('tiles: expected one at least, found none; is anything selected?')
+    if isinstance(grid, TileGrid) and count != len(grid):
+        raise ValueError(f'tiles: expected {len(grid)}, found {count}')
     return out

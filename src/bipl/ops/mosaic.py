@@ -33,6 +33,8 @@ from bipl.ops.tiling import Index, Report, Tile, TileGrid, tiles_of
 Array: TypeAlias = npt.NDArray[Any]
 
 _LINEAR = 1
+# By how much the aspect of a shrunk picture may differ: sides are whole pixels.
+_MOST_ASKEW = 0.02
 
 
 class PairedTile(NamedTuple):
@@ -244,7 +246,12 @@ class Tiles(Iterable[Tile]):
             OpenCV's codes, see `ops.rescale_crop`; masks need 0, nearest.
         """
         if scale is None:
-            scale = view.shape[0] / self.grid.shape[0]
+            scale, across = (v / s for v, s in zip(view.shape[:2], self.grid.shape, strict=True))
+            if abs(across / scale - 1) > _MOST_ASKEW:
+                raise ValueError(
+                    f'view: expected the aspect of {self.grid.shape[0]} x {self.grid.shape[1]}, found '
+                    f'{view.shape[0]} x {view.shape[1]}; resize it, or give a scale'
+                )
         return PairedTiles(self, view, scale, interpolation)
 
     def transform(self, function: Callable[[Iterator[Tile]], Iterable[Tile]]) -> 'Tiles':

@@ -53,7 +53,7 @@ class Map(_InPlace):
 
     def _call(self, tile: Tile) -> Tile:
         with _noted(tile):
-            data = _of_three_axes(np.asarray(self.function(tile.data)), tile.data.shape[:2])
+            data = _of_three_axes(_called(self.function, tile.data), tile.data.shape[:2])
         return tile._replace(data=data)
 
 
@@ -69,7 +69,7 @@ class MapBatched(_InPlace):
         del grid
         while batch := list(islice(tiles, self.batch_size)):
             with _noted(*batch):
-                found = np.asarray(self.function(np.stack([tile.data for tile in batch])))
+                found = _called(self.function, np.stack([tile.data for tile in batch]))
                 if found.ndim < 3 or len(found) != len(batch):
                     raise ValueError(
                         f'function: expected {len(batch)} tiles, found an array of {found.shape}'
@@ -92,7 +92,14 @@ class Pool:
     def run(self, tiles: Iterator[Tile], grid: TileGrid) -> Iterator[Tile]:
         """See `Step`."""
         pooled = self.grid(grid)
-        for idx, _, data in tiles:
+        for idx, vec, data in tiles:
+            if vec != grid.vec(idx) or any(size % self.k for size in data.shape[:2]):
+                raise ValueError(
+                    f'tile {idx}: expected a whole one, of a multiple of {self.k} pixels, found '
+                    f'{data.shape[:2]}; pool before merge or crop'
+                )
+            if not pooled.cells[idx]:
+                continue
             mean = data
             for axis, size in enumerate(data.shape[:2]):
                 mean = area_mean(mean, area_edges(0, self.k, size // self.k, size), axis)
@@ -208,6 +215,13 @@ class Show(_InPlace):
             ) from error
         bar: Iterable[Tile] = tqdm(tiles, total=len(grid), unit='tile')
         return iter(bar)
+
+
+def _called(function: Function, data: Array) -> Array:
+    try:
+        return np.asarray(function(data))
+    except StopIteration as error:  # which would end the tiles, as if there were no more
+        raise RuntimeError('function: expected an array, found StopIteration') from error
 
 
 @contextmanager

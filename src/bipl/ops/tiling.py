@@ -141,17 +141,21 @@ class TileGrid:
             raise ValueError(f'scale: expected a finite number above 0, found {scale!r}')
         is_there: npt.NDArray[np.bool_] = pixels != 0
         for axis in (0, 1):
-            factor = pixels.shape[axis] / self.shape[axis] if scale is None else scale
-            is_there = np.moveaxis(self._any(axis, np.moveaxis(is_there, axis, 0), factor), 0, axis)
+            there = np.moveaxis(is_there, axis, 0)
+            is_there = np.moveaxis(self._any(axis, there, scale), 0, axis)
         return is_there
 
-    def _any(self, axis: int, is_there: npt.NDArray[np.bool_], factor: float) -> npt.NDArray[np.bool_]:
+    def _any(self, axis: int, is_there: npt.NDArray[np.bool_], scale: float | None) -> npt.NDArray[np.bool_]:
         """Return for each row (or column) of tiles what any of the mask's rows in it has."""
-        found = []
+        found, size = [], self.shape[axis]
         for i in range(self.cells.shape[axis]):
             start = max(self.origin[axis] + i * self.step, 0)
-            stop = min(self.origin[axis] + i * self.step + self.side, self.shape[axis])
-            found.append(is_there[floor(start * factor) : max(ceil(stop * factor), 0)].any(axis=0))
+            stop = min(self.origin[axis] + i * self.step + self.side, size)
+            if scale is None:  # in whole numbers, since 49 * (2 / 98) is less than 1
+                first, last = start * len(is_there) // size, -(-stop * len(is_there) // size)
+            else:
+                first, last = floor(start * scale), ceil(stop * scale)
+            found.append(is_there[first : max(last, 0)].any(axis=0))
         return np.stack(found)
 
     def pooled(self, k: int) -> 'TileGrid':
@@ -166,7 +170,12 @@ class TileGrid:
             )
         y, x = (floor(start / k + 0.5) for start in self.origin)
         shape = max(1, self.shape[0] // k), max(1, self.shape[1] // k)
-        return TileGrid(shape, self.step // k, self.overlap // k, (y, x), self.cells)
+        pooled = TileGrid(shape, self.step // k, self.overlap // k, (y, x), self.cells.copy())
+        for axis, (start, size) in enumerate(zip((y, x), shape, strict=True)):
+            starts = start + pooled.step * np.arange(self.cells.shape[axis])
+            is_inside = (starts < size) & (starts + pooled.side > 0)
+            pooled.cells[...] &= is_inside[:, None] if axis == 0 else is_inside
+        return pooled
 
     def report(self) -> Report:
         """Return how many tiles are used, and how much of the image lies in one."""

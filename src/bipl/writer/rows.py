@@ -92,12 +92,16 @@ def _rows_of_tiles(tiles: Tiles) -> Rows:
     channels, dtype = first.data.shape[2], first.data.dtype
 
     def bands() -> Iterator[Array]:
-        bottom = 0
+        bottom, found = 0, 0
         for row, some in groupby(tiles, lambda tile: tile.idx[0]):
             top = max(grid.origin[0] + row * grid.step, 0)
             yield from _blank(top - bottom, width, channels, dtype)
             bottom = min(grid.origin[0] + (row + 1) * grid.step, height)
-            yield _band(some, (top, bottom), width, channels, dtype)
+            here = list(some)
+            found += len(here)
+            yield _band(here, (top, bottom), width, channels, dtype)
+        if found != len(grid):
+            raise ValueError(f'source: expected {len(grid)} tiles, found {found}')
         yield from _blank(height - bottom, width, channels, dtype)
 
     return Rows((height, width, channels), dtype, bands)

@@ -1,5 +1,6 @@
 """Tiles that are copied as they are stored: no generation of loss, at the speed of the disk."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +17,10 @@ from bipl.writer.encoding import Encoding
 _JPEG = 7
 # LZW, JPEG, Deflate (two numbers), uncompressed: what each reader of TIFF knows.
 _COMMON = {1, 5, _JPEG, 8, 32946}
-# Markers of JPEG (ITU-T T.81, table B.1): those without a size, and those that hold what applications write.
-_MARKER, _SOS = 0xFF, 0xDA
-_ALONE = frozenset((0xD8, 0xD9, 0x01))
+# Markers of JPEG (ITU-T T.81, table B.1): the next that is not within a scan, fill bytes before it, and those
+# of what applications write.
+_NEXT_MARKER = re.compile(rb'\xff+([\x02-\xcf\xd9-\xfe])')
+_SOS, _EOI, _APP0, _APP14 = 0xDA, 0xD9, 0xE0, 0xEE
 _TEXTS = frozenset((0xFE, *range(0xE1, 0xEE), 0xEF))
 _PHOTOMETRICS = {
     Photometric.BLACK_IS_ZERO: 'minisblack',
@@ -165,16 +167,32 @@ def without_texts(stream: bytes) -> bytes:
 
     JFIF's and Adobe's stay, which tell of colours; pixels are not touched.
     """
-    kept, position = [], 0
-    while position + 4 <= len(stream) and stream[position] == _MARKER:
-        marker = stream[position + 1]
-        if marker == _SOS:
+    kept, position, is_scan = [stream[:2]], 2, False
+    while (found := _NEXT_MARKER.search(stream, position)) is not None:
+        kept.append(stream[position : found.start()] if is_scan else b'')
+        marker, position = found[1][0], found.end()
+        if marker == _EOI:
+            kept.append(bytes((0xFF, _EOI)))
             break
-        size = 0 if marker in _ALONE else int.from_bytes(stream[position + 2 : position + 4], 'big')
-        if marker not in _TEXTS:
-            kept.append(stream[position : position + 2 + size])
-        position += 2 + size
-    return b''.join((*kept, stream[position:]))
+        size = max(int.from_bytes(stream[position : position + 2], 'big'), 2)
+        kept.append(_segment(marker, stream[position + 2 : position + size]))
+        position, is_scan = position + size, marker == _SOS
+    else:
+        kept.append(stream[position:] if is_scan else b'')
+    return b''.join(kept)
+
+
+def _segment(marker: int, body: bytes) -> bytes:
+    """Return a segment without what is text in it; nothing of one that is for texts."""
+    if marker == _APP0:
+        body = body[:12] + bytes(2) if body.startswith(b'JFIF\0') else b''  # without a thumbnail
+    elif marker == _APP14:
+        body = body[:12] if body.startswith(b'Adobe') else b''
+    elif marker in _TEXTS:
+        body = b''
+    else:
+        return bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, 'big') + body
+    return bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, 'big') + body if body else b''
 
 
 def _is_encoded(_: object) -> bytes:

@@ -28,6 +28,10 @@ from bipl.writer.transfer import StoredLevel, stored_levels
 Array: TypeAlias = npt.NDArray[Any]
 
 _OME_NAMES = ('.ome.tif', '.ome.tiff', '.ome.btf', '.ome.tf8', '.ome.tf2')
+_OME_DTYPES = (
+    *('bool', 'int8', 'int16', 'int32', 'uint8', 'uint16', 'uint32'),
+    *('float32', 'float64', 'complex64', 'complex128'),
+)
 # Micrometres in a centimetre, TIFF's unit.
 _CENTIMETRE = 10_000.0
 _REDUCED = 1
@@ -163,6 +167,8 @@ def _notes(
     found = getattr(image, 'mpp_yx', None) if not isinstance(source, Tiles) else None
     shape = image.shape
     channels = shape[2] if len(shape) > 2 else 1
+    if isinstance(channel_names, str):
+        raise TypeError(f'channel_names: expected names, one a channel, found the text {channel_names!r}')
     if channel_names and not isinstance(source, Tiles) and len(channel_names) != channels:
         raise ValueError(f'channel_names: expected {channels}, one a channel, found {len(channel_names)}')
     extras = {}
@@ -220,6 +226,11 @@ def _write_levels(part: Path, name: str, levels: Sequence[StoredLevel], notes: _
     import tifffile
 
     is_ome = name.lower().endswith(_OME_NAMES)
+    if is_ome and levels[0].dtype.name not in _OME_DTYPES:
+        raise ValueError(
+            f'source: expected {", ".join(_OME_DTYPES)}, the types of OME-TIFF, found {levels[0].dtype}; '
+            'write a plain TIFF, or convert it'
+        )
     with tifffile.TiffWriter(part, bigtiff=True, ome=is_ome) as out:
         for i, level in enumerate(levels):
             options = _options(level) | _resolution(notes.mpp_yx, levels[0].shape, level.shape)
@@ -288,7 +299,8 @@ def _write_extra(out: Any, title: str, picture: Array, *, is_ome: bool) -> None:
     pixels = np.ascontiguousarray(picture[:, :, 0] if picture.shape[2] == 1 else picture)
     out.write(
         pixels,
-        photometric='rgb' if picture.shape[2] == 3 else 'minisblack',
+        photometric='rgb' if picture.shape[2] in {3, 4} else 'minisblack',
+        planarconfig='contig' if picture.shape[2] > 1 else None,
         compression='adobe_deflate',
         predictor=True,
         rowsperstrip=_EXTRA_ROWS,
