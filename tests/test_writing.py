@@ -500,3 +500,15 @@ def test_extras_of_two_and_four_channels_travel_along(path: Path) -> None:
         with Slide.open(path) as written:
             assert list(written.extras) == ['label']
             np.testing.assert_array_equal(written.extra('label'), label)
+
+
+def test_a_model_is_asked_once_for_each_tile(path: Path) -> None:
+    calls: list[int] = []
+
+    def model(tile: np.ndarray) -> np.ndarray:
+        calls.append(1)
+        return tile.astype(np.float32)
+
+    tiles = Mosaic(100, 20).iterate(IMAGE)
+    write(path, tiles.map(model).reweight().merge())
+    assert len(calls) == len(tiles)

@@ -85,15 +85,18 @@ def _rows_of_tiles(tiles: Tiles) -> Rows:
         raise ValueError(
             f'source: expected tiles without overlap, found one of {grid.overlap} px; call merge() or strip()'
         )
-    first = next(iter(tiles), None)
+    iterator = iter(tiles)
+    first = next(iterator, None)
     if first is None:
         raise ValueError('source: expected one tile at least, found none; is anything selected?')
     height, width = grid.shape
     channels, dtype = first.data.shape[2], first.data.dtype
 
+    begun = [chain((first,), iterator)]  # what made the first tile need not be run again
+
     def bands() -> Iterator[Array]:
         bottom, found = 0, 0
-        for row, some in groupby(tiles, lambda tile: tile.idx[0]):
+        for row, some in groupby(begun.pop() if begun else tiles, lambda tile: tile.idx[0]):
             top = max(grid.origin[0] + row * grid.step, 0)
             yield from _blank(top - bottom, width, channels, dtype)
             bottom = min(grid.origin[0] + (row + 1) * grid.step, height)
