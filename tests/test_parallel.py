@@ -8,6 +8,7 @@ import pytest
 
 from bipl import parallel
 from bipl.parallel import ordered_map, share_out
+from tests.processes import in_child
 
 
 @pytest.mark.parametrize('workers', [0, 1, 2, 4])
@@ -91,3 +92,14 @@ def test_no_more_threads_are_at_work_than_asked() -> None:
     # Four callers work themselves; the first to come may have found help before the others came.
     assert most[0] <= 4 + 3
     assert parallel._crews[0].at_work == 0
+
+
+def test_an_iterator_that_is_begun_goes_on_in_a_forked_child() -> None:
+    def slow(number: int) -> int:
+        time.sleep(0.05)
+        return number
+
+    results = ordered_map(slow, range(12), max_workers=3)
+    assert next(results) == 0  # and others are at work
+    assert in_child(lambda: list(results)) == list(range(1, 12))
+    assert list(results) == list(range(1, 12))

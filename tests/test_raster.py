@@ -1,5 +1,6 @@
 """Plain pictures as slides: grey, alpha and 16 bits stay what they are; judged by Pillow and OpenCV."""
 
+import gc
 import io
 import struct
 import sys
@@ -167,6 +168,7 @@ def test_broken_pngs_take_no_reference_of_none() -> None:
     broken = [files[0][:-400], files[1][:-30], deep_png(rows[:-9]), deep_png(b'\x09' + rows[1:])]
     for data in broken:
         picture = read_picture(data)
+        gc.collect()  # what other tests have left may go meanwhile, and refers to None too
         before = sys.getrefcount(None)
         refused = 0
         for _ in range(400):

@@ -104,18 +104,26 @@ def ordered_map(
 
 
 def _mapped_ahead(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
-    pending: deque[Future[R]] = deque()
+    pending: deque[tuple[Future[R], T]] = deque()
     line = _Line(function, workers)
+    process = os.getpid()
+
+    def taken() -> R:
+        future, item = pending.popleft()
+        # In a child that was forked meanwhile nobody is at work, and locks may be taken for ever.
+        return future.result() if os.getpid() == process else function(item)
+
     try:
         for item in items:
-            pending.append(line.add(item))
+            pending.append((line.add(item) if os.getpid() == process else Future(), item))
             if len(pending) > workers:  # one more than are at work: nobody waits for the consumer
-                yield pending.popleft().result()
+                yield taken()
         while pending:
-            yield pending.popleft().result()
+            yield taken()
     finally:
-        for future in pending:
-            future.cancel()
+        if os.getpid() == process:
+            for future, _ in pending:
+                future.cancel()
 
 
 class _Line(Generic[T, R]):

@@ -1,9 +1,11 @@
 """What a backend is: a class that opens a source, or says why it does not."""
 
+import os
 import re
 from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple, Self
 
+from bipl.errors import UnsupportedSlideError
 from bipl.settings import Settings
 from bipl.storage.source import Access, Sourceable
 from bipl.vendors.info import SlideInfo
@@ -102,3 +104,18 @@ class Registration(NamedTuple):
 
 REGISTERED: list[Registration] = []
 """What users have registered, in that order."""
+
+
+def path_of(source: Sourceable, driver: str) -> str:
+    """Return the path of a source, for a library that opens nothing else.
+
+    Raises
+    ------
+    UnsupportedSlideError
+        If it has none.
+    """
+    if not isinstance(source, str | os.PathLike):
+        raise UnsupportedSlideError(
+            f'{driver}: expected a path, found {type(source).__name__}; save it first'
+        )
+    return os.fspath(source)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bipl.codecs.images import stream_size
-from bipl.drivers.base import Driver
+from bipl.drivers.base import Driver, path_of
 from bipl.drivers.libgdal import Dataset, GdalError, load
 from bipl.errors import (
     BiplError,
@@ -51,9 +51,7 @@ class GdalDriver(Driver):
 
     def __init__(self, source: Sourceable, access: Access, settings: Settings) -> None:
         del access, settings
-        if not isinstance(source, str | os.PathLike):
-            raise UnsupportedSlideError('gdal: expected a path or a URL, found none')
-        name = os.fspath(source)
+        name = path_of(source, self.name)
         key = _key(name)
         self._datasets = Datasets(name)
         self.info = _describe(name, key, self._datasets)

@@ -1,6 +1,5 @@
 """The OpenSlide driver: what libopenslide reads, behind tiles of a grid of our own."""
 
-import os
 from collections.abc import Callable, Hashable
 from contextlib import closing
 from functools import partial
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bipl.cache import process_cache
-from bipl.drivers.base import Driver
+from bipl.drivers.base import Driver, path_of
 from bipl.drivers.libopenslide import Bgra, HandleError, Handles, load
 from bipl.errors import BiplError, CorruptSlideError, CorruptTileError, UnsupportedSlideError
 from bipl.geometry import Box, RegularGrid
@@ -43,9 +42,7 @@ class OpenSlideDriver(Driver):
 
     def __init__(self, source: Sourceable, access: Access, settings: Settings) -> None:
         del access, settings
-        if not isinstance(source, str | os.PathLike):
-            raise UnsupportedSlideError('openslide: expected a path, as OpenSlide opens no other, found none')
-        path = os.fspath(source)
+        path = path_of(source, self.name)
         main = _file_of(path)
         try:
             self._handles = Handles(main)

@@ -19,7 +19,6 @@ from bipl.vendors.info import (
     LazyProperties,
     SlideInfo,
     default_background,
-    format_number,
     parse_length,
 )
 
@@ -129,15 +128,9 @@ def _properties(
     properties = fields.text_properties(first) | fields.level_properties(levels)
     properties |= {f'aperio.{name}': value for name, value in keys.items()}
     properties['openslide.vendor'] = 'aperio'
-    properties |= fields.mpp_properties(mpp_yx)
-    if (magnification := parse_length(keys.get('AppMag'))) is not None:
-        properties['openslide.objective-power'] = format_number(magnification)
-    if size := first.count(Tag.ICCProfile):
-        properties['openslide.icc-size'] = str(size)
-    for name, directory in extras.items():
-        properties |= fields.associated_properties(name, directory)
-    if size and _shares_profile(extras.get('thumbnail'), keys):
-        properties['openslide.associated.thumbnail.icc-size'] = str(size)
+    properties |= fields.scan_properties(first, extras, mpp_yx, parse_length(keys.get('AppMag')))
+    if 'openslide.icc-size' in properties and _shares_profile(extras.get('thumbnail'), keys):
+        properties['openslide.associated.thumbnail.icc-size'] = properties['openslide.icc-size']
     return properties
 
 

@@ -1,7 +1,7 @@
 """What any TIFF's fields tell of a slide: properties under OpenSlide's names, mpp, quickhash."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers.expat import ExpatError, ParserCreate
@@ -81,6 +81,23 @@ def level_properties(
             tile_height, tile_width = level.grid.tile_shape
             properties[f'{name}.tile-width'] = str(tile_width)
             properties[f'{name}.tile-height'] = str(tile_height)
+    return properties
+
+
+def scan_properties(
+    first_level: Directory,
+    extras: Mapping[str, Directory],
+    mpp_yx: tuple[float, float] | None,
+    magnification: float | None,
+) -> dict[str, str]:
+    """Return what OpenSlide calls resolution, magnification, profile and pictures beside the pyramid."""
+    properties = mpp_properties(mpp_yx)
+    if magnification is not None:
+        properties['openslide.objective-power'] = format_number(magnification)
+    if size := first_level.count(Tag.ICCProfile):
+        properties['openslide.icc-size'] = str(size)
+    for name, directory in extras.items():
+        properties |= associated_properties(name, directory)
     return properties
 
 

@@ -22,7 +22,6 @@ from bipl.vendors.info import (
     LazyProperties,
     SlideInfo,
     default_background,
-    format_number,
     parse_length,
     parse_number,
 )
@@ -178,14 +177,9 @@ def _properties(
     properties |= fields.level_properties(levels, [downsample for downsample, _ in stored])
     properties |= {f'ventana.{name}': value for name, value in iscan.items() if value}
     properties['openslide.vendor'] = 'ventana'
-    if (length := parse_length(iscan.get('ScanRes'))) is not None:
-        properties |= fields.mpp_properties((length, length))
-    if (magnification := parse_length(iscan.get('Magnification'))) is not None:
-        properties['openslide.objective-power'] = format_number(magnification)
-    if size := directory.count(Tag.ICCProfile):
-        properties['openslide.icc-size'] = str(size)
-    for name, extra in extras.items():
-        properties |= fields.associated_properties(name, extra)
+    length, magnification = (parse_length(iscan.get(name)) for name in ('ScanRes', 'Magnification'))
+    mpp_yx = None if length is None else (length, length)
+    properties |= fields.scan_properties(directory, extras, mpp_yx, magnification)
     return properties | (_region_properties(scan) if scan is not None else {})
 
 

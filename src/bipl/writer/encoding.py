@@ -21,8 +21,8 @@ _LEAST_RGB_QUALITY = 85
 
 
 @dataclass(frozen=True, slots=True)
-class Encoding:
-    """How tiles of one kind of samples are stored.
+class TileForm:
+    """What a TIFF says of how tiles are stored.
 
     Attributes
     ----------
@@ -30,14 +30,30 @@ class Encoding:
         As numbered or named by TIFF (and tifffile).
     subsampling
         Columns and rows that share one Cb and Cr; None if there are none.
-    encode
-        Turns (h, w, c) into bytes.  Thread-safe.
+    jpeg_tables
+        What all JPEG streams share.
     """
 
     compression: int
     predictor: int
     photometric: str
-    subsampling: tuple[int, int] | None
+    subsampling: tuple[int, int] | None = None
+    jpeg_tables: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How tiles are made of samples.
+
+    Attributes
+    ----------
+    form
+        What comes out.
+    encode
+        Turns (h, w, c) into bytes.  Thread-safe.
+    """
+
+    form: TileForm
     encode: Callable[[Array], bytes]
 
 
@@ -78,18 +94,18 @@ def make_encoding(
             raise ValueError(
                 f'jpeg2000: expected uint8 or uint16 grey or RGB, found {channels} channels of {dtype}'
             )
-        return Encoding(_CODES[name], 1, photometric, None, partial(_jpeg2000, quality=quality or 100))
+        return Encoding(TileForm(_CODES[name], 1, photometric), partial(_jpeg2000, quality=quality or 100))
     predictor = 2 if name in _WITH_PREDICTOR and dtype.kind in 'ui' else 1
-    return Encoding(_CODES[name], predictor, photometric, None, partial(_packed, name, predictor))
+    return Encoding(TileForm(_CODES[name], predictor, photometric), partial(_packed, name, predictor))
 
 
 def _jpeg(quality: int, channels: int) -> Encoding:
     code = _CODES['jpeg']
     if channels == 1:
-        return Encoding(code, 1, 'minisblack', None, partial(_encode_jpeg, quality, 'GRAY', 'Gray'))
+        return Encoding(TileForm(code, 1, 'minisblack'), partial(_encode_jpeg, quality, 'GRAY', 'Gray'))
     if quality >= _LEAST_RGB_QUALITY:
-        return Encoding(code, 1, 'rgb', None, partial(_encode_rgb_jpeg, quality))
-    return Encoding(code, 1, 'ycbcr', (2, 2), partial(_encode_jpeg, quality, 'RGB', '420'))
+        return Encoding(TileForm(code, 1, 'rgb'), partial(_encode_rgb_jpeg, quality))
+    return Encoding(TileForm(code, 1, 'ycbcr', (2, 2)), partial(_encode_jpeg, quality, 'RGB', '420'))
 
 
 def _encode_jpeg(quality: int, colours: str, subsampling: str, tile: Array) -> bytes:

@@ -45,7 +45,7 @@ class Region:
         self._image = image
         self._box = box
         self.shape: tuple[int, ...] = (*box.shape, *image.shape[2:])
-        self.dtype: np.dtype[Any] = np.dtype(getattr(image, 'dtype', None) or np.asarray(image[:1, :1]).dtype)
+        self.dtype = _dtype(image)
 
     def __getitem__(self, key: tuple[slice, slice]) -> Array:
         spans = [part.indices(size)[:2] for part, size in zip(key, self.shape, strict=False)]
@@ -74,8 +74,11 @@ def rows_of(source: ArrayLike | Tiles) -> Rows:
             band = np.asarray(source[top : min(top + step, height), :])
             yield band if band.ndim == 3 else band[:, :, None]
 
-    dtype = np.dtype(getattr(source, 'dtype', None) or np.asarray(source[:1, :1]).dtype)
-    return Rows((height, width, channels), dtype, bands)
+    return Rows((height, width, channels), _dtype(source), bands)
+
+
+def _dtype(image: ArrayLike) -> np.dtype[Any]:
+    return np.dtype(getattr(image, 'dtype', None) or np.asarray(image[:1, :1]).dtype)
 
 
 def _rows_of_tiles(tiles: Tiles) -> Rows:

@@ -12,7 +12,7 @@ from bipl.slide.facade import Slide
 from bipl.tiff.directory import Directory
 from bipl.tiff.tags import Photometric, Tag
 from bipl.tiff.tiles import TiffTiles
-from bipl.writer.encoding import Encoding
+from bipl.writer.encoding import TileForm
 
 _JPEG = 7
 # LZW, JPEG, Deflate (two numbers), uncompressed: what each reader of TIFF knows.
@@ -41,20 +41,17 @@ class StoredLevel:
         Of its samples.
     tile_shape
         Height and width of a tile.
-    encoding
+    form
         How tiles are stored.
     tiles
-        Row by row; None for an absent one.
-    jpeg_tables
-        What all JPEG streams share.
+        Row by row.
     """
 
     shape: tuple[int, int, int]
     dtype: np.dtype[Any]
     tile_shape: tuple[int, int]
-    encoding: Encoding
-    tiles: Iterable[bytes | None]
-    jpeg_tables: bytes | None = None
+    form: TileForm
+    tiles: Iterable[bytes]
 
 
 def stored_levels(
@@ -89,7 +86,7 @@ def stored_levels(
             return None
         if any(source.locate(i)[1] == 0 for i in range(source.grid.rows * source.grid.columns)):
             return None  # an absent tile is what other readers make of it
-        box = _scaled(region, slide._stored[number].downsample_yx, source.grid.shape)  # noqa: SLF001
+        box = _in_level(region, slide._stored[number].downsample_yx, source.grid.shape)  # noqa: SLF001
         if box is None or box.y0 % source.grid.tile_shape[0] or box.x0 % source.grid.tile_shape[1]:
             if not found:
                 height, width = source.grid.tile_shape
@@ -102,7 +99,7 @@ def stored_levels(
     return found
 
 
-def _scaled(region: Box | None, downsample_yx: tuple[float, float], shape: tuple[int, int]) -> Box | None:
+def _in_level(region: Box | None, downsample_yx: tuple[float, float], shape: tuple[int, int]) -> Box | None:
     """Return a region in pixels of a level; None if it begins between two."""
     if region is None:
         return Box(0, shape[0], 0, shape[1])
@@ -140,20 +137,19 @@ def _stored(tiles: TiffTiles, box: Box, *, is_anonymous: bool) -> StoredLevel:
     if image.photometric == Photometric.YCBCR:
         steps = directory.integers(Tag.YCbCrSubSampling, (2, 2), most=2)
     has_tables = image.compression == _JPEG and Tag.JPEGTables in directory
-    encoding = Encoding(
+    form = TileForm(
         image.compression,
         image.predictor,
         _PHOTOMETRICS[Photometric(image.photometric)],
         None if steps is None or len(steps) != 2 else (steps[0], steps[1]),
-        _is_encoded,
+        _tables(directory, is_anonymous=is_anonymous) if has_tables else None,
     )
     return StoredLevel(
         (*box.shape, tiles.channels),
         tiles.dtype,
         tiles.grid.tile_shape,
-        encoding,
+        form,
         _Bytes(tiles, box, has_texts=not is_anonymous or image.compression != _JPEG),
-        _tables(directory, is_anonymous=is_anonymous) if has_tables else None,
     )
 
 
@@ -190,13 +186,8 @@ def _segment(marker: int, body: bytes) -> bytes:
         body = body[:12] if body.startswith(b'Adobe') else b''
     elif marker in _TEXTS:
         body = b''
-    else:
-        return bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, 'big') + body
-    return bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, 'big') + body if body else b''
-
-
-def _is_encoded(_: object) -> bytes:
-    raise NotImplementedError('tiles that are copied are encoded')
+    is_left = bool(body) or marker not in {_APP0, _APP14, *_TEXTS}
+    return bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, 'big') + body if is_left else b''
 
 
 class _Bytes(Iterable[bytes]):

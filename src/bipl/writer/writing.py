@@ -20,7 +20,7 @@ from bipl.ops.mosaic import Tiles
 from bipl.ops.scaling import ArrayLike
 from bipl.slide.facade import Slide
 from bipl.slide.opening import Mpp, checked_mpp
-from bipl.writer.encoding import Compression, Encoding, make_encoding
+from bipl.writer.encoding import Compression, make_encoding
 from bipl.writer.pyramid import Pyramid
 from bipl.writer.rows import Region, rows_of
 from bipl.writer.transfer import StoredLevel, stored_levels
@@ -130,7 +130,7 @@ def write(
     if isinstance(source, Slide) and tile is None and quality is None and compression in {None, 'jpeg'}:
         copied = stored_levels(source, levels, box, only_jpeg=compression == 'jpeg', is_anonymous=bool(drop))
     if copied and notes.mpp_yx is not None and mpp is None:
-        notes = replace(notes, mpp_yx=_scaled(notes.mpp_yx, source, min(levels) if levels else 0))
+        notes = replace(notes, mpp_yx=_mpp_of_level(notes.mpp_yx, source, min(levels) if levels else 0))
     if copied is None and levels is not None:
         raise ValueError(
             'levels: expected a slide whose tiles can be copied as they are, found another source'
@@ -153,7 +153,7 @@ def _checked(region: BoxLike, source: ArrayLike | Tiles) -> Box:
     return box
 
 
-def _scaled(mpp_yx: tuple[float, float], source: object, level: int) -> tuple[float, float]:
+def _mpp_of_level(mpp_yx: tuple[float, float], source: object, level: int) -> tuple[float, float]:
     """Return the resolution of a slide's level."""
     steps = source.levels[level].downsample_yx if isinstance(source, Slide) else (1.0, 1.0)
     return mpp_yx[0] * steps[0], mpp_yx[1] * steps[1]
@@ -215,7 +215,7 @@ def _write_anew(part: Path, name: str, source: ArrayLike | Tiles, notes: _Notes,
         pyramid = Pyramid(rows, side, encoding, file, how.max_workers)
         tiles: list[Iterable[bytes]] = [pyramid.tiles(), *pyramid.spools]
         stored = [
-            StoredLevel((*shape, rows.shape[2]), rows.dtype, (side, side), encoding, of_level)
+            StoredLevel((*shape, rows.shape[2]), rows.dtype, (side, side), encoding.form, of_level)
             for shape, of_level in zip(pyramid.shapes, tiles, strict=True)
         ]
         _write_levels(part, name, stored, notes)
@@ -250,22 +250,22 @@ def _write_levels(part: Path, name: str, levels: Sequence[StoredLevel], notes: _
 
 
 def _options(level: StoredLevel) -> dict[str, Any]:
-    encoding: Encoding = level.encoding
+    form = level.form
     options: dict[str, Any] = {
         'tile': level.tile_shape,
-        'compression': encoding.compression,
-        'photometric': encoding.photometric,
+        'compression': form.compression,
+        'photometric': form.photometric,
         'software': 'bipl',
     }
     if level.shape[2] > 1:
         options['planarconfig'] = 'contig'
-    if encoding.predictor != 1:
-        options['predictor'] = encoding.predictor
-    if encoding.subsampling is not None:
-        options['subsampling'] = encoding.subsampling
-    if level.jpeg_tables is not None:
-        options['jpegtables'] = level.jpeg_tables
-    if encoding.compression == 7 and encoding.photometric == 'rgb':
+    if form.predictor != 1:
+        options['predictor'] = form.predictor
+    if form.subsampling is not None:
+        options['subsampling'] = form.subsampling
+    if form.jpeg_tables is not None:
+        options['jpegtables'] = form.jpeg_tables
+    if form.compression == 7 and form.photometric == 'rgb':
         options['compressionargs'] = {'outcolorspace': 'RGB'}
     return options
 
