@@ -27,7 +27,7 @@ class _Window(NamedTuple):
 
 
 class _Reading:
-    """The windows of a long batch: the one that is consumed, and the next, planned or begun."""
+    """The windows of a long batch: the one that is consumed, the next, and one that is only planned."""
 
     def __init__(self, image: 'Image', boxes: Iterable[BoxLike], helpers: int) -> None:
         self._windows = _windows(image, boxes)
@@ -35,12 +35,15 @@ class _Reading:
         self.ahead: deque[_Window] = deque(islice(self._windows, 1))
 
     def look_ahead(self) -> None:
-        """Plan the next window, and begin it where nothing of the one before waits for a thread."""
-        if len(self.ahead) == 1:
-            self.ahead.extend(islice(self._windows, 1))
-            if len(self.ahead) == 2:
-                self.ahead[0].batch.following = self.ahead[1].batch
-        for _, batch in self.ahead:
+        """Begin the next window where nothing of the one before waits for a thread, and plan that after it.
+
+        A window that is read knows what the next one needs, so that no tile of both is decoded twice.
+        """
+        while len(self.ahead) < 3 and (planned := next(self._windows, None)) is not None:
+            if self.ahead:
+                self.ahead[-1].batch.following = planned.batch
+            self.ahead.append(planned)
+        for _, batch in islice(self.ahead, 2):
             if not batch.is_begun:
                 batch.is_begun = True
                 start_helpers(batch.work, min(self._helpers, len(batch.rest)))
