@@ -13,7 +13,7 @@ from bipl.codecs.segment import Array, Buffer, Decoder, SegmentFormat, check_cla
 from bipl.codecs.versions import imagecodecs_version
 
 _MOST_LERC_OVERHEAD_BYTES = 2**16
-# The release of imagecodecs that decodes JPEG 2000 at lower resolutions; Pillow does, but holds the GIL.
+# The release of imagecodecs that decodes JPEG 2000 at lower resolutions, for Python 3.12 and later.
 _SKIPS_RESOLUTIONS = (2026, 10, 10)
 
 
@@ -81,15 +81,16 @@ def jpeg2000_reduced(data: Buffer, form: SegmentFormat, shape: tuple[int, int], 
     size = _checked_size(data, form)
     if size is None or size.resolutions < times:
         raise ValueError(f'expected a JPEG 2000 stream of {times} lower resolutions, found {size}')
+    if imagecodecs_version() >= _SKIPS_RESOLUTIONS:
+        return np.asarray(imagecodecs.jpeg2k_decode(data, skipres=times))
     library = openjpeg.load() if openjpeg.can_decode(size) else None
     if library is not None:
         return library.decode(data, size, times, form.empty)
-    if imagecodecs_version() >= _SKIPS_RESOLUTIONS:
-        return np.asarray(imagecodecs.jpeg2k_decode(data, skipres=times))
     return _reduced_by_pillow(data, times)
 
 
 def _reduced_by_pillow(data: Buffer, times: int) -> Array:
+    """Decode by Pillow, which holds the GIL."""
     from PIL import Image as PillowImage
 
     with PillowImage.open(io.BytesIO(data)) as picture:
