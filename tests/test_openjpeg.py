@@ -124,7 +124,7 @@ def by_pillow(stream: bytes, times: int) -> np.ndarray:
 
 
 def assert_rounded_alike(found: np.ndarray, expected: np.ndarray) -> None:
-    """Builds of the library sum real numbers in different orders, which shows in a few samples of a million."""
+    """Builds of the library sum real numbers in different orders: a few samples of a million show it."""
     apart = np.abs(found.squeeze().astype(int) - expected)
     assert (apart.max() <= 1, np.count_nonzero(apart) <= 1e-4 * apart.size) == (True, True)
 
