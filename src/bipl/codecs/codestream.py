@@ -62,12 +62,13 @@ class StreamSize(NamedTuple):
         """Return height and width at `1 / 2**times`."""
         return reduced((self.height, self.width), times)
 
-    def check(self) -> None:
-        """Raise ValueError if decoding would cost far more than the picture does."""
-        if len(self.depths) > _MOST_COMPONENTS or self.tiles > _MOST_TILES:
+    def check(self, samples: int) -> None:
+        """Raise ValueError if decoding would cost far more than a picture of so many samples a pixel does."""
+        most = max(samples, _MOST_COMPONENTS)
+        if len(self.depths) > most or self.tiles > _MOST_TILES:
             raise ValueError(
-                f'expected a JPEG 2000 stream of at most {_MOST_COMPONENTS} components and {_MOST_TILES} '
-                f'tiles, found {len(self.depths)} and {self.tiles}'
+                f'expected a JPEG 2000 stream of at most {most} components and {_MOST_TILES} tiles, '
+                f'found {len(self.depths)} and {self.tiles}'
             )
 
 

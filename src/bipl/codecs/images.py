@@ -50,7 +50,7 @@ def _checked_size(data: Buffer, form: SegmentFormat) -> StreamSize | None:
     size = stream_size(data)
     if size is not None:
         check_claim((size.height, size.width), form)
-        size.check()
+        size.check(form.samples)
     return size
 
 

@@ -297,7 +297,7 @@ def _paths() -> Iterator[str]:
 
 
 def _is_sound(library: OpenJpeg) -> bool:
-    """Whether a stream of three ramps decodes in full, at a half, and not when a byte is missing."""
+    """Whether a stream of three ramps decodes in full, at a half, and not when it breaks off."""
     size = stream_size(_RAMPS)
     if size is None:
         return False
