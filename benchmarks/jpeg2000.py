@@ -83,9 +83,8 @@ def print_tiles(path: Path) -> None:
                     found.setdefault((name, threads), []).append(milliseconds(decode, streams, threads))
         for name in decoders:
             one, two = (statistics.median(found[name, threads]) for threads in (1, 2))
-            print(
-                f'  1/{2**times}   {name:12} {one:6.3f} ms a tile   in two threads {two:6.3f}, {one / two:.2f} as fast'
-            )
+            line = f'  1/{2**times}   {name:12} {one:6.3f} ms a tile   in two threads {two:6.3f}'
+            print(f'{line}, {one / two:.2f} as fast')
 
 
 def read_by_openslide(peer: openslide.OpenSlide, y: int, x: int, side: int, downsample: int) -> None:
