@@ -7,7 +7,7 @@ from collections.abc import Callable
 import imagecodecs
 import numpy as np
 
-from bipl.codecs import claims, colour, openjpeg
+from bipl.codecs import claims, colour
 from bipl.codecs.codestream import StreamSize, stream_size
 from bipl.codecs.segment import Array, Buffer, Decoder, SegmentFormat, check_claim
 from bipl.codecs.versions import imagecodecs_version
@@ -83,6 +83,8 @@ def jpeg2000_reduced(data: Buffer, form: SegmentFormat, shape: tuple[int, int], 
         raise ValueError(f'expected a JPEG 2000 stream of {times} lower resolutions, found {size}')
     if imagecodecs_version() >= _SKIPS_RESOLUTIONS:
         return np.asarray(imagecodecs.jpeg2k_decode(data, skipres=times))
+    from bipl.codecs import openjpeg
+
     library = openjpeg.load() if openjpeg.can_decode(size) else None
     if library is not None:
         return library.decode(data, size, times, form.empty)
