@@ -1,10 +1,11 @@
 """Run the benchmarks: `python -m benchmarks [NAME ...]`; without names, all of them."""
 
 import argparse
+from collections.abc import Callable
 
-from benchmarks import drivers, imports, mosaics, opening, reading, scaling, writing
+from benchmarks import drivers, imports, mosaics, opening, peers, reading, scaling, training, writing
 
-BENCHMARKS = {
+BENCHMARKS: dict[str, Callable[[], None]] = {
     'imports': imports.main,
     'opening': opening.main,
     'reading': reading.main,
@@ -12,6 +13,8 @@ BENCHMARKS = {
     'drivers': drivers.main,
     'mosaics': mosaics.main,
     'writing': writing.main,
+    'peers': peers.main,
+    'training': training.main,
 }
 
 

@@ -24,9 +24,8 @@ _JPEG, _JPEG_2000 = 7, 33005
 _COLUMNS, _ROWS, _KINDS = 100, 80, 256
 _SMALL_COLUMNS, _SMALL_ROWS = 24, 20
 _COARSER = (4, 16)
-_DESCRIPTION = (
-    'Aperio Image Library v11.2.1 \r\n{size} [0,0 {size}] ({tile}x{tile}) {kind} Q=30|AppMag = 20|MPP = 0.4990'
-)
+_LIBRARY = 'Aperio Image Library v11.2.1 \r\n'
+_DESCRIPTION = '{size} [0,0 {size}] ({tile}x{tile}) {kind} Q=30|AppMag = 20|MPP = 0.4990'
 
 
 class Tiles:
@@ -87,8 +86,9 @@ def _make(path: Path, tiles: Tiles, compression: int, shape: tuple[int, int], se
     side, kind = tiles.side, 'JPEG/RGB' if compression == _JPEG else 'J2K/KDU'
     size = f'{columns * side}x{rows * side}'
     common: dict[str, Any] = {
-        'dtype': np.uint8, 'tile': (side, side), 'compression': compression, 'metadata': None, 'subfiletype': 0,
-        'description': _DESCRIPTION.format(size=size, tile=side, kind=kind), 'software': False,
+        'dtype': np.uint8, 'tile': (side, side), 'compression': compression, 'subfiletype': 0,
+        'description': _LIBRARY + _DESCRIPTION.format(size=size, tile=side, kind=kind),
+        'metadata': None, 'software': False,
     }  # fmt: skip
     colours: dict[str, Any] = {'photometric': tiles.photometric}
     if compression == _JPEG:
@@ -98,9 +98,10 @@ def _make(path: Path, tiles: Tiles, compression: int, shape: tuple[int, int], se
             (tiles.blobs[i] for row in grid for i in row),
             shape=(rows * side, columns * side, 3), **common, **colours,
         )  # fmt: skip
+        thumbnail = _shrunk(tiles, grid, _COARSER[-1])[::2, ::2]
         out.write(
-            _shrunk(tiles, grid, _COARSER[-1])[::2, ::2], photometric='rgb', compression='jpeg', metadata=None,
-            software=False, rowsperstrip=16, description=common['description'],
+            thumbnail, photometric='rgb', compression='jpeg', metadata=None, software=False, rowsperstrip=16,
+            description=common['description'],
         )  # fmt: skip
         for factor in _COARSER:
             level = _shrunk(tiles, grid, factor)

@@ -159,7 +159,9 @@ def show_sparse(rounds: int) -> None:
             wall.append(run('benchmarks.peer_work', job.text(), {}).found['wall'])
     small, large = (wall[1:] for wall in walls)  # the first brings the files into the system's cache
     ratio = statistics.median(b / a for a, b in zip(small, large, strict=True))
-    print(f'\np256 of a sparse file of {SPARSE_BYTES // 10**9} GB: {ratio:.2f} of a small one of the same tiles')
+    print(
+        f'\np256 of a sparse file of {SPARSE_BYTES // 10**9} GB: {ratio:.2f} of a small one of the same tiles'
+    )
 
 
 def show(rounds: int) -> None:

@@ -13,9 +13,7 @@ _JPEG, _RGB = 7, 2
 _JPEG_2000 = (33003, 33005, 34712)
 
 
-def touched(
-    corners: Iterable[Corner], side: int, tile: tuple[int, int], shape: tuple[int, int]
-) -> list[int]:
+def touched(corners: Iterable[Corner], side: int, tile: tuple[int, int], shape: tuple[int, int]) -> list[int]:
     """Return the tiles that squares touch, by index in their grid, each once."""
     (height, width), columns = tile, -(-shape[1] // tile[1])
     found = {
@@ -38,9 +36,7 @@ class PlainTiles:
 
     imports: ClassVar[tuple[str, ...]] = ('tifffile', 'imagecodecs')
 
-    def __init__(
-        self, slide: SlideFacts, corners: Sequence[Corner], side: int, downsample: int = 1
-    ) -> None:
+    def __init__(self, slide: SlideFacts, corners: Sequence[Corner], side: int, downsample: int = 1) -> None:
         import tifffile
 
         level = slide.level_for(downsample)

@@ -89,8 +89,8 @@ class PeerReader(ABC):
             list(pool.map(fill, range(len(corners))))
         return out
 
-    def close(self) -> None:
-        """Let go of the file, where the library has a word for it."""
+    def close(self) -> None:  # noqa: B027 - not all have a word for it
+        """Let go of the file."""
 
     def in_level_0(self, corner: Corner, level: int) -> Corner:
         """Return a level's corner as (x, y) of level 0, as OpenSlide and its like want it."""
@@ -123,9 +123,8 @@ class Bipl(PeerReader):
         return self._pooled[downsample][y : y + side, x : x + side]
 
     def batch(self, corners: Sequence[Corner], side: int) -> Array:
-        """Read the parts."""
-        boxes = [((y, y + side), (x, x + side)) for y, x in corners]
-        return np.stack([pixels for _, pixels in self._slide.parts(boxes)])
+        """Read the batch."""
+        return self._slide.read_batch([((y, y + side), (x, x + side)) for y, x in corners])
 
     def close(self) -> None:
         """Close the slide."""

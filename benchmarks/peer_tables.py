@@ -1,4 +1,4 @@
-"""The tables of `benchmarks.peers`, in Markdown: times, ratios beside their aims, processor time and memory."""
+"""The tables of `benchmarks.peers`, in Markdown: times, ratios beside aims, processor time, memory."""
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping

@@ -2,8 +2,8 @@
 
 `python -m benchmarks.peers --help` has a choice of workloads, readers and rounds.  The peers are installed in
 a virtual environment of their own.  First each one's pixels are compared with those of tifffile and
-imagecodecs: who is wrong is measured, and does not count.  Then each measurement is a process of its own, cold
-but for the system's cache of the file, with default settings; rounds go through all of them in turn.
+imagecodecs: who is wrong is measured, and does not count.  Then each measurement is a process of its own,
+cold but for the system's cache of the file, with default settings; rounds go through all of them in turn.
 """
 
 import argparse
@@ -73,7 +73,7 @@ class Case:
 
 
 def expected(slide: SlideFacts) -> dict[str, Array]:
-    """Return the squares by which readers are judged: of level 0, and of the best level of two workloads shrunk."""
+    """Return the squares that readers should give: of level 0, and of the best level, shrunk by area."""
     corners = WORKLOADS['p256'].corners(slide)[:CHECKED]
     found = {'p256': np.stack([PlainTiles(slide, [corner], 256).square(corner, 256) for corner in corners])}
     for name in ('mpp1', 'view8'):
@@ -91,7 +91,7 @@ def checked(case: Case, subjects: Sequence[str]) -> dict[str, set[str]]:
     wrong: dict[str, set[str]] = {PLAIN: set()}
     with tempfile.TemporaryDirectory() as folder:
         squares = Path(folder) / 'expected.npz'
-        np.savez(squares, **expected(case.slide))
+        np.savez(squares, allow_pickle=False, **expected(case.slide))
         for name in subjects:
             subject = SUBJECTS[name]
             if subject.reader == PLAIN:
@@ -109,10 +109,10 @@ def checked(case: Case, subjects: Sequence[str]) -> dict[str, set[str]]:
                 if found.get(workload, found['exact'])
                 > (MOST_OFF_SHRUNK if WORKLOADS[workload].downsample > 1 else MOST_OFF)
             }
+            mistakes = f'   WRONG: {", ".join(sorted(wrong[name]))}' if wrong[name] else ''
             print(
-                f'  {name:16} off by at most {found["exact"]:3.0f}, in a batch {found["batch"]:3.0f}; from the '
-                f'mean of the area {found["mpp1"]:.2f} at 2, {found["view8"]:.2f} at 8'
-                + (f'   WRONG: {", ".join(sorted(wrong[name]))}' if wrong[name] else '')
+                f'  {name:16} off by at most {found["exact"]:3.0f}, in a batch {found["batch"]:3.0f}; '
+                f'in the mean by {found["mpp1"]:.2f} at 2, {found["view8"]:.2f} at 8{mistakes}'
             )
     return wrong
 
@@ -162,7 +162,9 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument('--workloads', nargs='+', choices=list(WORKLOADS))
     parser.add_argument('--peers', nargs='+', choices=list(SUBJECTS), help='rows; default all')
     parser.add_argument('--threads', nargs='+', type=int, default=[1, 2], help='of the caller; default 1 2')
-    parser.add_argument('--rounds', type=int, default=ROUNDS, help=f'default {ROUNDS}; 0 compares pixels alone')
+    parser.add_argument(
+        '--rounds', type=int, default=ROUNDS, help=f'default {ROUNDS}; 0 compares pixels alone'
+    )
     parser.add_argument('--only', choices=['jpeg', 'j2k', 'crops'], help='one slide, or the crops')
     return parser.parse_args(arguments)
 

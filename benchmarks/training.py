@@ -152,7 +152,9 @@ def main() -> None:
         print(json.dumps(loop(**job)), flush=True)
         return
     packages = [TORCH, *(package for name in LIBRARIES for package in READERS[name].packages)]
-    print(f'\nA training-like loop: {PATCHES} patches of {SIDE} px at {MPP} um/px, {SLIDES} slides', flush=True)
+    print(
+        f'\nA training-like loop: {PATCHES} patches of {SIDE} px at {MPP} um/px, {SLIDES} slides', flush=True
+    )
     for package, why in peer_venv.install(packages).items():
         print(f'  {package} cannot be installed: {why}')
     paths = [str(path) for path in small_slides(SLIDES)]
