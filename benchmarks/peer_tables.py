@@ -171,6 +171,9 @@ def show(title: str, found: Measured, wrong: Mapping[str, set[str]]) -> None:
     print('\n'.join(lines))
     for name in (OURS, OURS_ALONE):
         key = Key('p256', 1, name)
-        again, first = tables.median(key, 'again'), tables.median(key)
-        if again is not None and first is not None:
-            print(f'\n{name}: p256 once more takes {again / first:.3f} of the first time (aim: {AIM_AGAIN})')
+        first, again, last = (tables.median(key, field) for field in ('wall', 'again', 'last_again'))
+        if first and again is not None and last is not None:
+            print(
+                f'\n{name}: p256 once more takes {again / first:.3f} of the first time; its last quarter '
+                f'{4 * last / first:.3f} (aim: {AIM_AGAIN})'
+            )
