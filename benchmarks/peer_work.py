@@ -144,14 +144,15 @@ def in_threads(function: Callable[[Corner], object], corners: Iterable[Corner], 
     waiting, errors = deque(corners), list[BaseException]()
 
     def work() -> None:
-        try:
-            while not errors:
-                function(waiting.popleft())
-        except IndexError:
-            if waiting:
-                raise
-        except BaseException as error:  # noqa: BLE001 - raised below, in the caller's thread
-            errors.append(error)
+        while not errors:
+            try:
+                corner = waiting.popleft()
+            except IndexError:  # none is left
+                return
+            try:
+                function(corner)
+            except BaseException as error:  # noqa: BLE001 - raised below, in the caller's thread
+                errors.append(error)
 
     others = [threading.Thread(target=work) for _ in range(threads - 1)]
     for other in others:
