@@ -3,13 +3,25 @@
 import argparse
 from collections.abc import Callable
 
-from benchmarks import drivers, imports, mosaics, opening, peers, reading, scaling, training, writing
+from benchmarks import (
+    drivers,
+    imports,
+    jpeg2000,
+    mosaics,
+    opening,
+    peers,
+    reading,
+    scaling,
+    training,
+    writing,
+)
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     'imports': imports.main,
     'opening': opening.main,
     'reading': reading.main,
     'scaling': scaling.main,
+    'jpeg2000': jpeg2000.main,
     'drivers': drivers.main,
     'mosaics': mosaics.main,
     'writing': writing.main,
