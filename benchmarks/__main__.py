@@ -1,10 +1,22 @@
 """Run the benchmarks: `python -m benchmarks [NAME ...]`; without names, all of them."""
 
 import argparse
+from collections.abc import Callable
 
-from benchmarks import drivers, imports, jpeg2000, mosaics, opening, reading, scaling, writing
+from benchmarks import (
+    drivers,
+    imports,
+    jpeg2000,
+    mosaics,
+    opening,
+    peers,
+    reading,
+    scaling,
+    training,
+    writing,
+)
 
-BENCHMARKS = {
+BENCHMARKS: dict[str, Callable[[], None]] = {
     'imports': imports.main,
     'opening': opening.main,
     'reading': reading.main,
@@ -13,6 +25,8 @@ BENCHMARKS = {
     'drivers': drivers.main,
     'mosaics': mosaics.main,
     'writing': writing.main,
+    'peers': peers.main,
+    'training': training.main,
 }
 
 
