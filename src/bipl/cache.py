@@ -31,9 +31,8 @@ _MOST_AT_WORK_BYTES = 2**24
 # Of the budget, for tiles that were asked for again.
 _KEPT_PART = 0.8
 # Memory that is new to the process costs half of decoding what it is for, so the cache takes little at
-# first, and for each tile that it let go too early so many times its size.
+# first, and as much again as a tile takes that it let go too early.
 _FIRST_BYTES = 24 * 2**20
-_REGRET = 2
 # Names of tiles that were let go.
 _MOST_GONE = 4096
 
@@ -191,7 +190,7 @@ class TileCache:
         with self._lock:
             if key in self._gone:
                 del self._gone[key]
-                self._grown_bytes = min(self._grown_bytes + _REGRET * size_bytes, self._budget_bytes)
+                self._grown_bytes = min(self._grown_bytes + size_bytes, self._budget_bytes)
             most = min(max(self._grown_bytes, 2 * size_bytes), self._budget_bytes)
             if size_bytes <= most and not self.has(key):
                 self._tiles[key] = owned

@@ -335,13 +335,17 @@ class ImageLevel(Image):
 def _paste(out: Array, box: Box, place: Placement, pixels: Any, fill: Any) -> None:
     """Copy what a box has of a tile, an array or one value; lay it on the background if it has alpha."""
     _, top, bottom, left, right, y, x = place
-    a, b = max(box.y0, top), min(box.y1, bottom)
-    c, d = max(box.x0, left), min(box.x1, right)
+    y0, y1, x0, x1 = box
+    # Written out, since `max` and `min` take a third of the time of the whole.
+    top = top if top > y0 else y0  # noqa: FURB136
+    bottom = bottom if bottom < y1 else y1  # noqa: FURB136
+    left = left if left > x0 else x0  # noqa: FURB136
+    right = right if right < x1 else x1  # noqa: FURB136
     is_tile = isinstance(pixels, np.ndarray) and pixels.ndim == 3
-    part = pixels[a - y : b - y, c - x : d - x] if is_tile else pixels
+    part = pixels[top - y : bottom - y, left - x : right - x] if is_tile else pixels
     if is_tile and part.shape[2] > out.shape[2]:
         part = _laid_on(fill, part)
-    out[a - box.y0 : b - box.y0, c - box.x0 : d - box.x0] = part
+    out[top - y0 : bottom - y0, left - x0 : right - x0] = part
 
 
 def _laid_on(fill: Any, pixels: Array) -> Array:
