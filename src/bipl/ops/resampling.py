@@ -150,32 +150,37 @@ def resample(array: Array, rows: Taps, columns: Taps, origin: tuple[int, int]) -
     """
     if rows.weights.shape[1] == columns.weights.shape[1] == 1:
         return array[(rows.first - origin[0])[:, None], columns.first - origin[1]]
-    exact = _exact_dtype(array.dtype)
+    exact, is_finite = _exact_dtype(array.dtype), array.dtype.kind not in 'fc'
     out = np.empty((len(rows.first), len(columns.first), array.shape[2]), array.dtype)
     step = max(1, _BAND_SAMPLES // max(1, array.shape[1] * array.shape[2]))
     for top in range(0, len(out), step):
         band = Taps(rows.first[top : top + step], rows.weights[top : top + step])
-        half = _weighted(array, band, origin[0], exact)
-        turned = _weighted(_turned(half), columns, origin[1], exact)
+        half = _weighted(array, band, origin[0], exact, is_finite=is_finite)
+        turned = _weighted(_turned(half), columns, origin[1], exact, is_finite=is_finite)
         out[top : top + step] = _rounded(_turned(turned), array.dtype)
     return out
 
 
-def _weighted(array: Array, taps: Taps, origin: int, exact: np.dtype[Any]) -> Array:
+def _weighted(array: Array, taps: Taps, origin: int, exact: np.dtype[Any], *, is_finite: bool) -> Array:
     """Sum weighted rows; taps beyond the last row have no weight there."""
     weights = taps.weights.astype(np.float64 if exact.itemsize > 4 else np.float32)
     shape = (-1, *[1] * (array.ndim - 1))
-    last = len(array) - 1
+    low, high = taps.span
+    source = array[low - origin : high - origin].astype(exact, copy=False)
+    first, last = taps.first - low, len(source) - 1
     out: Array | None = None
+    part = np.empty((len(first), *array.shape[1:]), exact)
     for k in range(weights.shape[1]):
-        rows = array[np.minimum(taps.first - origin + k, last)]
         weight = weights[:, k].reshape(shape)
         if not weight.any():
             continue
-        if array.dtype.kind in 'fc' and not np.isfinite(rows).all():
+        rows = np.take(source, np.minimum(first + k, last), axis=0, out=part, mode='clip')
+        if not is_finite and not np.isfinite(rows).all():
             rows = np.where(weight != 0, rows, 0)  # a NaN counts only where it has weight
-        part = np.multiply(rows, weight, dtype=exact)
-        out = part if out is None else np.add(out, part, out=out)
+        if out is None:
+            out = np.multiply(rows, weight)
+        else:
+            np.add(out, np.multiply(rows, weight, out=part), out=out)
     assert out is not None  # noqa: S101 - weights sum to 1
     return out
 
