@@ -54,7 +54,8 @@ def run(
     Parameters
     ----------
     module
-        Prints `imported` and kilobytes, then one line of JSON.
+        Prints `imported` and kilobytes, `read` once its memory is not to be watched any more, if it says so,
+        and one line of JSON.
     longest_s
         Seconds after which it is ended.
 
@@ -74,13 +75,14 @@ def run(
     ):
         assert process.stdout is not None
         first = process.stdout.readline().split()
-        peak = 0
-        while not select.select([process.stdout], [], [], _WATCHED_EACH_S)[0]:
-            peak = max(peak, anonymous_kb(process.pid))
-            if time.monotonic() > ends:
-                process.kill()
-                raise FailedError(f'not done within {longest_s:.0f} s')
-        last = process.stdout.readline()
+        peak, last, is_read = 0, 'read', False
+        while last.strip() == 'read':
+            while not select.select([process.stdout], [], [], _WATCHED_EACH_S)[0]:
+                peak = peak if is_read else max(peak, anonymous_kb(process.pid))
+                if time.monotonic() > ends:
+                    process.kill()
+                    raise FailedError(f'not done within {longest_s:.0f} s')
+            last, is_read = process.stdout.readline(), True
         if process.wait() or not last:
             said.seek(0)
             lines = [line for line in said.read().splitlines() if line.strip()] or ['no word']

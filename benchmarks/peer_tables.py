@@ -143,6 +143,18 @@ class Tables:
         known = [peak for peak in peaks if peak is not None]
         return statistics.median(known) if known else None
 
+    def warm(self) -> Iterable[str]:
+        """Yield the table of the same reads once more, and a third time, in those of the first."""
+        yield self.head('the same reads / the first, 1 of the caller')
+        for title, field in (('once more', 'again'), ('a third time', 'third')):
+
+            def cell(workload: str, field: str = field) -> str:
+                first, later = (self.median(Key(workload, 1, OURS), name) for name in ('wall', field))
+                return _number(later / first, 3) if first and later else '-'
+
+            yield self.row(title, cell)
+        yield self.row('aim', lambda _: str(AIM_AGAIN))
+
     def speedups(self) -> Iterable[str]:
         """Yield the table of how much faster two callers are than one, each library with one thread."""
         yield self.head('1 caller / 2 callers')
@@ -165,15 +177,7 @@ def show(title: str, found: Measured, wrong: Mapping[str, set[str]]) -> None:
     tables = Tables(title, found, wrong)
     lines = [line for threads in tables.threads for line in tables.times(threads)]
     if 1 in tables.threads:
-        lines += [*tables.processor(), *tables.peaks(1)]
+        lines += [*tables.processor(), *tables.peaks(1), *tables.warm()]
     if tables.threads == [1, 2]:
         lines += tables.speedups()
     print('\n'.join(lines))
-    for name in (OURS, OURS_ALONE):
-        key = Key('p256', 1, name)
-        first, again, last = (tables.median(key, field) for field in ('wall', 'again', 'last_again'))
-        if first and again is not None and last is not None:
-            print(
-                f'\n{name}: p256 once more takes {again / first:.3f} of the first time; its last quarter '
-                f'{4 * last / first:.3f} (aim: {AIM_AGAIN})'
-            )

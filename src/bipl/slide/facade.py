@@ -6,6 +6,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
+import bipl.drivers.tiff  # noqa: F401 - what most slides need comes with the class, not with the first slide
 from bipl import settings as settings_
 from bipl.cache import process_cache
 from bipl.drivers.opening import open_file, source_name
