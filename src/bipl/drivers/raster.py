@@ -34,7 +34,7 @@ class RasterDriver(Driver):
     name = 'raster'
 
     def __init__(self, source: Sourceable, access: Access, settings: Settings) -> None:
-        self._source = opened = open_source(source, access=access)
+        self._source = opened = open_source(source, access=access, settings=settings)
         try:
             self.info = _describe(opened, settings)
         except BaseException:

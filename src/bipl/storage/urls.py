@@ -1,0 +1,96 @@
+"""URLs: what is one, what it is called where its credentials must not be seen, options that go with it."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+# `s3://`, and fsspec's chains, `zip://a.tif::https://host/slides.zip`.
+_URL = re.compile(r'[a-z][a-z0-9+.-]+://.*', re.IGNORECASE | re.DOTALL)
+_USER = re.compile(r'://[^/?#@]*@')
+_USER_AND_PASSWORD = re.compile(r'://[^/?#@:]*:[^/?#@]*@')
+_QUERY = re.compile(r'[?#].*', re.DOTALL)
+_WEB = ('http://', 'https://', 'ftp://', 'sftp://', 'ssh://', 'webdav://', 'smb://')
+
+
+@dataclass(frozen=True, slots=True)
+class Address(os.PathLike[str]):
+    """A URL with options for its file system; its text and its repr hold no credentials.
+
+    Pickles with its options.
+
+    Attributes
+    ----------
+    url
+        As the user gave it.
+    options
+        `storage_options` as fsspec has them: `{'anon': True}`, `{'profile': 'lab'}`, `{'headers': ...}`.
+    """
+
+    url: str = field(repr=False)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
+
+    def __fspath__(self) -> str:
+        return self.url
+
+    def __str__(self) -> str:
+        return clean_name(self.url)
+
+    def __repr__(self) -> str:
+        return f'<Address {str(self)!r}>'
+
+
+def is_url(source: object) -> bool:
+    """Whether a source is a URL: `scheme://`, not `file://`, and no file of that name, however odd."""
+    if not isinstance(source, str | os.PathLike):
+        return False
+    text = os.fspath(source)
+    if not isinstance(text, str) or _URL.fullmatch(text) is None or local_path(text) is not None:
+        return False
+    return isinstance(source, Address) or not os.path.exists(text)  # noqa: PTH110 - Path makes one / of two
+
+
+def local_path(source: str | os.PathLike[str]) -> Path | None:
+    """Return the path that a `file://` URL names; None for any other text."""
+    text = os.fspath(source)
+    if not isinstance(text, str) or not text.lower().startswith('file://'):
+        return None
+    return Path(unquote(urlsplit(text).path))
+
+
+def clean_name(url: str) -> str:
+    """Return a URL without users, passwords, queries and fragments, which may hold signatures."""
+    return '::'.join(map(_clean, url.split('::')))
+
+
+def _clean(url: str) -> str:
+    # `abfs://container@account...` is no user; one with a password is, whatever the scheme.
+    user = _USER if url.lower().startswith(_WEB) else _USER_AND_PASSWORD
+    return _QUERY.sub('', user.sub('://', url))
+
+
+def secrets_of(url: str, options: Mapping[str, Any]) -> frozenset[str]:
+    """Return the texts that may not be seen: what `clean_name` leaves out, and the texts among the options."""
+    parts = _QUERY.findall(url) + [user.strip('/:@') for user in _USER_AND_PASSWORD.findall(url)]
+    parts += re.findall(r'=([^&#]{4,})', url)
+    return frozenset(text for text in (*parts, *_texts(options)) if len(text) > 2)
+
+
+def _texts(options: object) -> list[str]:
+    if isinstance(options, str):
+        return [options]
+    if isinstance(options, Mapping):
+        return [text for value in options.values() for text in _texts(value)]
+    if isinstance(options, list | tuple | set | frozenset):
+        return [text for value in options for text in _texts(value)]
+    return []
+
+
+def without_secrets(text: str, secrets: frozenset[str]) -> str:
+    """Return a text in which each secret is `***`."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, '***')
+    return text
