@@ -1,5 +1,8 @@
 """The cache of decoded tiles: one byte budget for the process, least recently used, single flight.
 
+Tiles that were asked for again are kept apart, in up to four fifths of the budget: what is read once, a
+sweep over a slide, does not flush what a viewer goes back to.
+
 Thread-safe: a lock is held for bookkeeping only, never while a tile is made.  Of several threads
 that miss the same tile one makes it and the others wait for that one, which is running, never
 queued.  After a fork the child keeps the tiles and gets a lock of its own; flights of the parent's
@@ -28,6 +31,8 @@ Tile: TypeAlias = npt.NDArray[Any]
 
 # Memory that waits for the next tile: enough for the threads at work, little beside the budget.
 _MOST_FREE_BYTES = 2**23
+# Of the budget, for tiles that were asked for again.
+_KEPT_PART = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ class CacheStatistics:
 
 
 class TileCache:
-    """Least recently used arrays under a byte budget.
+    """Arrays under a byte budget, the least recently used of those that were asked for once going first.
 
     Attributes
     ----------
@@ -69,6 +74,7 @@ class TileCache:
     def __init__(self, budget_bytes: int) -> None:
         self.budget_bytes = budget_bytes
         self._tiles: OrderedDict[Hashable, Tile] = OrderedDict()
+        self._kept: OrderedDict[Hashable, Tile] = OrderedDict()
         self._free: list[bytearray] = []
         self._lent: dict[int, weakref.ref[Tile]] = {}
         self._hits = self._misses = self._made = self._evictions = 0
@@ -78,31 +84,57 @@ class TileCache:
         """Make anew what belongs to one process: the lock, and the flights under way."""
         self._lock = Lock()
         self._flights: dict[Hashable, Lock] = {}
-        self._size_bytes = sum(tile.nbytes for tile in self._tiles.values())
+        self._kept_bytes = sum(tile.nbytes for tile in self._kept.values())
+        self._size_bytes = self._kept_bytes + sum(tile.nbytes for tile in self._tiles.values())
+
+    def has(self, key: Hashable) -> bool:
+        """Whether a tile is there; that it was asked for counts as nothing."""
+        return key in self._tiles or key in self._kept
 
     def peek(self, key: Hashable) -> Tile | None:
         """Return the tile of a key if it is there; that it is not counts as nothing."""
         with self._lock:
-            tile = self._tiles.get(key)
-            if tile is not None:
-                self._tiles.move_to_end(key)
-                self._hits += 1
+            tile = self._found(key)
+            self._hits += tile is not None
         return tile
 
-    def get(self, key: Hashable, make: Callable[..., Tile | None], *arguments: object) -> Tile | None:
+    def _found(self, key: Hashable, *, is_sweep: bool = False) -> Tile | None:
+        """Return a tile that is there, as the most recently used one; under the lock."""
+        tile = self._kept.get(key)
+        if tile is not None:
+            self._kept.move_to_end(key)
+            return tile
+        tile = self._tiles.get(key)
+        if tile is None or is_sweep:
+            return tile
+        self._kept[key] = self._tiles.pop(key)
+        self._kept_bytes += tile.nbytes
+        while self._kept_bytes > _KEPT_PART * self.budget_bytes:
+            other, oldest = self._kept.popitem(last=False)
+            self._tiles[other] = oldest
+            self._kept_bytes -= oldest.nbytes
+        return tile
+
+    def get(
+        self,
+        key: Hashable,
+        make: Callable[..., Tile | None],
+        *arguments: object,
+        is_sweep: bool = False,
+    ) -> Tile | None:
         """Return the tile of a key, made by this thread or another if it is not there.
 
-        What `make(*arguments)` returns is kept, and must not be changed any more; None, for an absent
-        tile, is not kept.  An error of `make` reaches its own caller; threads that waited try themselves.
+        With `is_sweep` a tile that is there does not count as asked for again.  What `make(*arguments)`
+        returns is kept, and must not be changed any more; None, for an absent tile, is not kept.  An error
+        of `make` reaches its own caller; threads that waited try themselves.
         """
         mine: Lock | None = None
         waited = False
         while True:
             try:
                 with self._lock:
-                    tile = self._tiles.get(key)
+                    tile = self._found(key, is_sweep=is_sweep or waited)
                     if tile is not None:
-                        self._tiles.move_to_end(key)
                         self._hits += not waited
                         return tile
                     self._misses += not waited
@@ -134,11 +166,15 @@ class TileCache:
         budget = self.budget_bytes
         evicted = []  # let go of outside the lock: their memory comes back then
         with self._lock:
-            if owned.nbytes <= budget and key not in self._tiles:
+            if owned.nbytes <= budget and not self.has(key):
                 self._tiles[key] = owned
                 self._size_bytes += owned.nbytes
             while self._size_bytes > budget:
-                _, oldest = self._tiles.popitem(last=False)
+                if self._tiles:
+                    _, oldest = self._tiles.popitem(last=False)
+                else:
+                    _, oldest = self._kept.popitem(last=False)
+                    self._kept_bytes -= oldest.nbytes
                 self._size_bytes -= oldest.nbytes
                 self._evictions += 1
                 evicted.append(oldest)
@@ -170,8 +206,9 @@ class TileCache:
         """Drop all tiles and start counting anew."""
         with self._lock:
             self._tiles.clear()
+            self._kept.clear()
             self._free.clear()
-            self._size_bytes = self._hits = self._misses = self._made = self._evictions = 0
+            self._kept_bytes = self._size_bytes = self._hits = self._misses = self._made = self._evictions = 0
 
     def statistics(self) -> CacheStatistics:
         """Return the counts so far and what is held now."""
@@ -181,7 +218,7 @@ class TileCache:
                 self._misses,
                 self._made,
                 self._evictions,
-                len(self._tiles),
+                len(self._tiles) + len(self._kept),
                 self._size_bytes,
                 self.budget_bytes,
             )

@@ -81,6 +81,20 @@ def usable_cores() -> int:
         return os.cpu_count() or 1
 
 
+def checked_workers(max_workers: int | None) -> int:
+    """Return a number of threads, `default_workers()` for None.
+
+    Raises
+    ------
+    ValueError
+        If it is below 0.
+    """
+    workers = default_workers() if max_workers is None else max_workers
+    if workers < 0:
+        raise ValueError(f'max_workers: expected a number from 0, found {workers}')
+    return workers
+
+
 def ordered_map(
     function: Callable[[T], R], items: Iterable[T], *, max_workers: int | None = None
 ) -> Iterator[R]:
@@ -95,10 +109,8 @@ def ordered_map(
     -----
     Items are taken as results are consumed.  Leaving the iterator early cancels what has not begun.
     """
-    workers = default_workers() if max_workers is None else max_workers
-    if workers < 0:
-        raise ValueError(f'max_workers: expected a number from 0, found {workers}')
-    if workers <= 1 or getattr(_here, 'is_worker', False):
+    workers = checked_workers(max_workers)
+    if workers <= 1 or is_worker():
         return map(function, items)
     return _mapped_ahead(function, items, min(workers, _MOST_THREADS))
 
@@ -176,7 +188,7 @@ def share_out(function: Callable[[T], object], items: Collection[T], *, most_wor
     Exception
         The first error of the function; items that nobody has begun are left out then.
     """
-    is_alone = most_workers <= 1 or len(items) < 2 or getattr(_here, 'is_worker', False)
+    is_alone = most_workers <= 1 or len(items) < 2 or is_worker()
     crew = _crews[0]
     helpers = crew.enter(0 if is_alone else min(most_workers, len(items)) - 1, most_workers)
     rest = deque(items)
@@ -204,6 +216,17 @@ def _work_off(function: Callable[[T], object], rest: deque[T]) -> None:
         except BaseException:
             rest.clear()
             raise
+
+
+def is_worker() -> bool:
+    """Whether this is a thread of the executor, which does in place what it would share out."""
+    return bool(getattr(_here, 'is_worker', False))
+
+
+def start_helpers(work: Callable[[], None], count: int) -> None:
+    """Let threads of the executor call a function that works off what there is; nobody waits for them."""
+    for _ in range(min(count, _MOST_THREADS)):
+        _executor().submit(work)
 
 
 class ForkGate:

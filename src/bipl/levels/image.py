@@ -2,20 +2,19 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from bipl.geometry import Box, BoxLike, Key, Span, as_box, parse_key
-from bipl.parallel import ordered_map
+from bipl.levels.batch import Need, Part, alone, read_parts
+from bipl.parallel import checked_workers
 
 if TYPE_CHECKING:
     from bipl.levels.mapped import Function, MappedLevel
 
 Array: TypeAlias = npt.NDArray[Any]
-Part: TypeAlias = tuple[tuple[Span, Span], Array]
 Recipe: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
@@ -64,12 +63,19 @@ class Image(ABC):
     def read(self, box: Box) -> Array:
         """Return the pixels of a box, as a new array of (h, w, channels)."""
 
+    def need(self, box: Box) -> Need:
+        """Return what a box needs of a stored level: for reading many boxes together."""
+        return alone(self, box)
+
     def part(self, y: Span, x: Span) -> Array:
         """Return the pixels of `[y[0], y[1]) x [x[0], x[1])`."""
         return self.read(as_box((y, x)))
 
     def parts(self, boxes: Iterable[BoxLike], max_workers: int | None = None) -> Iterator[Part]:
         """Read many boxes, some ahead of the consumer, and yield them in the order asked.
+
+        They are planned together, some hundred at a time (64 MiB of pixels): each tile that they touch is
+        decoded once, in the order of the file.
 
         Parameters
         ----------
@@ -83,8 +89,9 @@ class Image(ABC):
         box, array
             The box as two spans, and its pixels.
         """
-        workers = self.default_workers if max_workers is None else max_workers
-        return ordered_map(partial(_read_part, self), boxes, max_workers=workers)
+        return read_parts(
+            self, boxes, checked_workers(self.default_workers if max_workers is None else max_workers)
+        )
 
     def numpy(self) -> Array:
         """Return the whole picture."""
@@ -121,8 +128,3 @@ class Image(ABC):
     def __iter__(self) -> Iterator[Array]:
         """Refuse: without this, Python would ask for rows by number for ever."""
         raise TypeError('a picture is not iterated row by row; use parts(boxes), or numpy() first')
-
-
-def _read_part(image: Image, box: BoxLike) -> Part:
-    checked = as_box(box)
-    return checked.pair, image.read(checked)

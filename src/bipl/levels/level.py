@@ -1,7 +1,8 @@
 """ImageLevel: the one class that assembles tiles into boxes, for every format."""
 
 import sys
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from math import prod
 from typing import Any
 
@@ -10,10 +11,11 @@ import numpy as np
 from bipl.cache import TileCache, process_cache
 from bipl.errors import BiplError, ClosedSlideError, CorruptTileError
 from bipl.geometry import Box, Placement
+from bipl.levels.batch import Need
 from bipl.levels.image import Array, Image, Recipe
 from bipl.levels.pooled import AveragedTiles, ReducedTiles
 from bipl.levels.shrink import shrink
-from bipl.levels.source import ReducibleSource, TileSource
+from bipl.levels.source import FarSource, ReducibleSource, TileSource
 from bipl.parallel import share_out, usable_cores
 from bipl.settings import Settings
 
@@ -107,6 +109,7 @@ class ImageLevel(Image):
         with_alpha = [(source.channels + 1,)] if getattr(source, 'has_alpha', False) else []
         self._channels = [(source.channels,), *with_alpha]
         self._is_costly = getattr(source, 'is_costly', True)
+        self._gathers: bool = getattr(source, 'gathers', False)
         self._dtype = source.dtype
         self._lease = lease
         self._finer = finer
@@ -159,15 +162,7 @@ class ImageLevel(Image):
         ClosedSlideError
             After the slide was closed.
         """
-        self._lease.check()
-        height, width, channels = self._shape
-        y0, y1, x0, x1 = box
-        shape = (y1 - y0, x1 - x0, channels)
-        if prod(shape) * self._dtype.itemsize > _MOST_BYTES:
-            raise MemoryError(f'{self._source.name}: an array of {shape} is more than memory can hold')
-        out = np.empty(shape, self._dtype)
-        if y0 < 0 or x0 < 0 or y1 > height or x1 > width or self._grid.has_gaps:
-            out[...] = self._fill
+        out = self.blank(box)
         missing: dict[int, list[Placement]] = {}
         for place in self._grid.touching(box):
             pixels = self._cache.peek((self._key, place.tile))
@@ -176,24 +171,79 @@ class ImageLevel(Image):
             else:
                 _paste(out, box, place, pixels, self._fill)
         if missing:
-            self._read_missing(out, box, missing.values())
+            self._read_missing(out, box, missing)
         return out
 
-    def _read_missing(self, out: Array, box: Box, missing: Collection[list[Placement]]) -> None:
+    def blank(self, box: Box, out: Array | None = None) -> Array:
+        """Return an array for a box, made unless it is given, with the background where tiles leave gaps."""
+        self._lease.check()
+        height, width, channels = self._shape
+        y0, y1, x0, x1 = box
+        if out is None:
+            shape = (y1 - y0, x1 - x0, channels)
+            if prod(shape) * self._dtype.itemsize > _MOST_BYTES:
+                raise MemoryError(f'{self._source.name}: an array of {shape} is more than memory can hold')
+            out = np.empty(shape, self._dtype)
+        if y0 < 0 or x0 < 0 or y1 > height or x1 > width or self._grid.has_gaps:
+            out[...] = self._fill
+        return out
+
+    def need(self, box: Box) -> Need:
+        """Return the box itself, to be read together with others."""
+        return Need(self, box)
+
+    def size_bytes(self, box: Box) -> int:
+        """Return the size of a box's pixels."""
+        return (box.y1 - box.y0) * (box.x1 - box.x0) * self._shape[2] * self._dtype.itemsize
+
+    def touching(self, box: Box) -> Iterator[Placement]:
+        """Yield the tiles that touch a box."""
+        return self._grid.touching(box)
+
+    def tile_at(self, place: Placement, *, is_sweep: bool = False) -> Array | None:
+        """Return a tile, decoded unless it is cached; None for background.
+
+        Parameters
+        ----------
+        is_sweep
+            It is read once, with many others: what the cache holds for others is not to go for it.
+        """
+        tile = place.tile
+        pixels = self._cache.get((self._key, tile), self._decoded, tile, is_sweep=is_sweep)
+        if pixels is None and self._finer is not None:
+            key = self._key, tile, *self._rendered_for
+            pixels = self._cache.get(key, self._rendered, place, is_sweep=is_sweep)
+        return pixels
+
+    def paste(self, out: Array, box: Box, place: Placement, pixels: Array | None) -> None:
+        """Lay what a box has of a tile, or of the background, into the box's array."""
+        _paste(out, box, place, self._fill if pixels is None else pixels, self._fill)
+
+    @property
+    def gathers(self) -> bool:
+        """Whether its bytes come from afar, so that they are best asked for together."""
+        return self._gathers
+
+    def gathered(self, tiles: Iterable[int]) -> AbstractContextManager[None]:
+        """Have the bytes of tiles that are not cached at hand while inside, in any thread."""
+        self._lease.check()
+        missing = [tile for tile in tiles if not self._cache.has((self._key, tile))]
+        if not missing or not isinstance(self._source, FarSource):
+            return nullcontext()
+        return self._source.gathered(missing)
+
+    def _read_missing(self, out: Array, box: Box, missing: dict[int, list[Placement]]) -> None:
         """Decode tiles that are not cached, in more than one thread where that is worth its while."""
 
         def read(places: list[Placement]) -> None:
-            tile = places[0].tile
-            pixels = self._cache.get((self._key, tile), self._decoded, tile)
-            if pixels is None and self._finer is not None:
-                key = self._key, tile, *self._rendered_for
-                pixels = self._cache.get(key, self._rendered, places[0])
+            pixels = self.tile_at(places[0])
             for place in places:
-                _paste(out, box, place, self._fill if pixels is None else pixels, self._fill)
+                self.paste(out, box, place, pixels)
 
         is_worth_it = self._is_costly and len(missing) * self._tile_bytes >= _LEAST_SHARED_BYTES
         workers = self.settings.threads or usable_cores() if is_worth_it else 1
-        share_out(read, missing, most_workers=workers)
+        with self.gathered(missing) if self._gathers else nullcontext():
+            share_out(read, missing.values(), most_workers=workers)
 
     def _decoded(self, tile: int) -> Array | None:
         """Decode a tile; None for an absent one, and for a broken one if that is set."""

@@ -1,11 +1,13 @@
 """MappedLevel: a function over the reads of a picture, with a margin where it looks at neighbours."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
 from bipl.geometry import Box
+from bipl.levels.batch import Cut, Need, alone, planned
 from bipl.levels.image import Array, Image, Recipe
 
 
@@ -129,21 +131,45 @@ class MappedLevel(Image):
 
     def read(self, box: Box) -> Array:
         """Return the pixels of a box, as a new array of (h, w, channels)."""
+        return self._read(box, self.base.read)
+
+    def need(self, box: Box) -> Need:
+        """Return what the blocks of a box need of the base's own."""
+        if box.is_empty:
+            return alone(self, box)
+        reach = box
+        if self.pad:
+            (y0, y1), (x0, x1) = (
+                (
+                    first // _BLOCK_SIDE * _BLOCK_SIDE - self.pad,
+                    -(-stop // _BLOCK_SIDE) * _BLOCK_SIDE + self.pad,
+                )
+                for first, stop in box.pair
+            )
+            reach = Box(y0, y1, x0, x1)
+        return planned(self.base.need(reach).then(partial(self._made_of, reach, box)), self, box)
+
+    def _made_of(self, reach: Box, box: Box, pixels: Array) -> Array:
+        cut = Cut(reach, pixels)
+        # Blocks overlap by their margins, and a function may change what it is given.
+        return self._read(box, (lambda block: cut.read(block).copy()) if self.pad else cut.read)
+
+    def _read(self, box: Box, read: Callable[[Box], Array]) -> Array:
         if box.is_empty:
             return np.empty((*box.shape, self._probe.shape[2]), self.dtype)
         if not self.pad:
-            return np.ascontiguousarray(self._called(self.base.read(box), (box.y0, box.x0)))
+            return np.ascontiguousarray(self._called(read(box), (box.y0, box.x0)))
         out = np.empty((*box.shape, self._probe.shape[2]), self.dtype)
         for y in range(box.y0 // _BLOCK_SIDE, -(-box.y1 // _BLOCK_SIDE)):
             for x in range(box.x0 // _BLOCK_SIDE, -(-box.x1 // _BLOCK_SIDE)):
-                self._paste(out, box, y * _BLOCK_SIDE, x * _BLOCK_SIDE)
+                self._paste(out, box, (y * _BLOCK_SIDE, x * _BLOCK_SIDE), read)
         return out
 
-    def _paste(self, out: Array, box: Box, top: int, left: int) -> None:
+    def _paste(self, out: Array, box: Box, corner: tuple[int, int], read: Callable[[Box], Array]) -> None:
         """Compute the block at a corner, and paste what a box has of it."""
-        pad = self.pad
+        (top, left), pad = corner, self.pad
         wide = Box(top - pad, top + _BLOCK_SIDE + pad, left - pad, left + _BLOCK_SIDE + pad)
-        block = self._called(self.base.read(wide), (wide.y0, wide.x0))
+        block = self._called(read(wide), (wide.y0, wide.x0))
         y0, y1, x0, x1 = box.intersection(Box(top, top + _BLOCK_SIDE, left, left + _BLOCK_SIDE))
         inner = block[y0 - wide.y0 : y1 - wide.y0, x0 - wide.x0 : x1 - wide.x0]
         out[y0 - box.y0 : y1 - box.y0, x0 - box.x0 : x1 - box.x0] = inner

@@ -8,6 +8,7 @@ frame's part goes to where the frame lies.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from bipl.geometry import Box, Placement, RegularGrid
 from bipl.levels.image import Array
-from bipl.levels.source import TileSource
+from bipl.levels.source import FarSource, TileSource
 
 _MOST_REMEMBERED = 2**17
 
@@ -242,3 +243,12 @@ class PlacedTiles:
     def decode(self, tile: int) -> Array | None:
         """Decode a stored tile; None if the file has none."""
         return self._stored.decode(tile)
+
+    @property
+    def gathers(self) -> bool:
+        """As the other does."""
+        return getattr(self._stored, 'gathers', False)
+
+    def gathered(self, tiles: Sequence[int]) -> AbstractContextManager[None]:
+        """Have the bytes of tiles at hand while inside."""
+        return self._stored.gathered(tiles) if isinstance(self._stored, FarSource) else nullcontext()

@@ -4,15 +4,17 @@ Where the codec can (JPEG, JPEG 2000), a tile of an octave is one reduced decode
 beyond what the codec can, it is the area mean of what the level before has there, a tile at a time.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from bipl.geometry import Box, RegularGrid
+from bipl.levels.batch import gathered
 from bipl.levels.image import Array, Image
-from bipl.levels.source import ReducibleSource
+from bipl.levels.source import FarSource, ReducibleSource
 
 # Of averaged octaves, in pixels; even, so that tiles of the next octave are made of whole ones.
 _TILE_SIDE = 256
@@ -59,6 +61,15 @@ class ReducedTiles:
         """Decode a stored tile at the lower resolution; None if the file has none."""
         return self._parent.decode_reduced(tile, self._times)
 
+    @property
+    def gathers(self) -> bool:
+        """As the parent does."""
+        return getattr(self._parent, 'gathers', False)
+
+    def gathered(self, tiles: Sequence[int]) -> AbstractContextManager[None]:
+        """Have the bytes of stored tiles at hand while inside."""
+        return self._parent.gathered(tiles) if isinstance(self._parent, FarSource) else nullcontext()
+
 
 class AveragedTiles:
     """A `TileSource` of area means over a picture, two by two pixels, or smoothed ones.
@@ -96,13 +107,26 @@ class AveragedTiles:
         self.dtype: np.dtype[Any] = image.dtype
         self.channels = image.shape[2]
 
-    def decode(self, tile: int) -> Array:
-        """Average what the level before has at a tile's place."""
+    @property
+    def gathers(self) -> bool:
+        """As the level before does."""
+        return getattr(self._image, 'gathers', False)
+
+    def gathered(self, tiles: Sequence[int]) -> AbstractContextManager[None]:
+        """Have the bytes that tiles are made of at hand while inside."""
+        return gathered(self._image, (self._boxes(tile)[1] for tile in tiles))
+
+    def _boxes(self, tile: int) -> tuple[Box, Box]:
+        """Return what a tile is made of, in pixels of the level before, and the part of it that is inside."""
         place = self.grid.placement(tile)
         height, width, _ = self._image.shape
         margin = int(self._is_smooth)
         box = Box(2 * place.y0 - margin, 2 * place.y1 + margin, 2 * place.x0 - margin, 2 * place.x1 + margin)
-        inside = box.intersection(Box(0, height, 0, width))
+        return box, box.intersection(Box(0, height, 0, width))
+
+    def decode(self, tile: int) -> Array:
+        """Average what the level before has at a tile's place."""
+        box, inside = self._boxes(tile)
         pixels = self._image.read(inside)
         if inside != box:  # what lies outside counts for nothing: repeat the border
             pad = [

@@ -1,11 +1,14 @@
 """RescaledLevel: a level at any scale, resampled box by box with pixel centres on those of level 0."""
 
+from collections.abc import Callable
+from functools import partial
 from math import ceil, floor
 from typing import Any
 
 import numpy as np
 
 from bipl.geometry import Box, Span
+from bipl.levels.batch import Cut, Need, alone, planned
 from bipl.levels.image import Array, Image, Recipe
 from bipl.levels.level import ImageLevel
 from bipl.ops.resampling import AREA, NEAREST, Taps, area_of_means, make_taps, resample
@@ -80,17 +83,51 @@ class RescaledLevel(Image):
         """Return the pixels of a box, as a new array of (h, w, channels)."""
         return self.read_at((box.y0, box.x0), box.shape)
 
-    def read_at(self, start: tuple[float, float], shape: tuple[int, int]) -> Array:
-        """Return pixels of its grid moved by a fraction: from `start` `(y, x)`, in its own pixels, on."""
+    def need(self, box: Box) -> Need:
+        """Return the box of the base that a box is made of."""
+        return self.need_at((box.y0, box.x0), box.shape)
+
+    def need_at(self, start: tuple[float, float], shape: tuple[int, int]) -> Need:
+        """Return the same for pixels of its grid moved by a fraction: see `read_at`."""
+        by_itself = partial(self.read_at, start, shape)
+        box = Box(int(start[0]), 0, int(start[1]), 0)
+        spans = [self._near(axis, start[axis], shape[axis]) for axis in (0, 1)]
+        if any(first >= stop for first, stop in spans):
+            return alone(self, box, by_itself)
+        (y0, y1), (x0, x1) = (
+            self._taps(axis, start[axis] + first, stop - first).span
+            for axis, (first, stop) in enumerate(spans)
+        )
+        of_base = self._base.need(Box(y0, y1, x0, x1))
+        return planned(of_base.then(partial(self._made_of, of_base.box, start, shape)), self, box, by_itself)
+
+    def _made_of(self, box: Box, start: tuple[float, float], shape: tuple[int, int], pixels: Array) -> Array:
+        """Resample pixels that were read of the base."""
+        return self.read_at(start, shape, Cut(box, pixels).read)
+
+    def read_at(
+        self,
+        start: tuple[float, float],
+        shape: tuple[int, int],
+        read: Callable[[Box], Array] | None = None,
+    ) -> Array:
+        """Return pixels of its grid moved by a fraction: from `start` `(y, x)`, in its own pixels, on.
+
+        Parameters
+        ----------
+        read
+            Gives pixels of the base; None reads them.
+        """
+        read = self._base.read if read is None else read
         out = np.empty((*shape, self._shape[2]), self.dtype)
         (top, bottom), (left, right) = (self._near(axis, start[axis], shape[axis]) for axis in (0, 1))
         if bottom - top < shape[0] or right - left < shape[1]:
             out[...] = np.array(self._base.background, self.dtype)
             if top < bottom and left < right:
-                inner = self._read_near((start[0] + top, start[1] + left), (bottom - top, right - left))
+                inner = self._read_near((start[0] + top, start[1] + left), (bottom - top, right - left), read)
                 out[top:bottom, left:right] = inner
             return out
-        return self._read_near(start, shape)
+        return self._read_near(start, shape, read)
 
     def _near(self, axis: int, start: float, count: int) -> Span:
         """Return which of some pixels may reach into the base, by their own number alone.
@@ -102,7 +139,9 @@ class RescaledLevel(Image):
         first, stop = ceil(-margin - start), floor(size / factor + margin - start) + 1
         return min(max(first, 0), count), min(max(stop, 0), count)
 
-    def _read_near(self, start: tuple[float, float], shape: tuple[int, int]) -> Array:
+    def _read_near(
+        self, start: tuple[float, float], shape: tuple[int, int], read: Callable[[Box], Array]
+    ) -> Array:
         out = np.empty((*shape, self._shape[2]), self.dtype)
         if not out.size:
             return out
@@ -112,7 +151,7 @@ class RescaledLevel(Image):
         if shape[1] > most_columns and self._base.rows_decoded_at_once == 1:
             for left in range(0, shape[1], most_columns):
                 width = min(most_columns, shape[1] - left)
-                part = self._read_near((start[0], start[1] + left), (shape[0], width))
+                part = self._read_near((start[0], start[1] + left), (shape[0], width), read)
                 out[:, left : left + width] = part
             return out
         columns = self._taps(1, start[1], shape[1])
@@ -123,7 +162,7 @@ class RescaledLevel(Image):
             count = min(step, shape[0] - first)
             rows = self._taps(0, start[0] + first, count)
             y0, y1 = rows.span
-            band = self._base.read(Box(y0, y1, x0, x1))
+            band = read(Box(y0, y1, x0, x1))
             out[first : first + count] = resample(band, rows, columns, (y0, x0))
         return out
 

@@ -4,6 +4,7 @@ from math import floor, isfinite, log2
 from operator import index as as_integer
 
 from bipl.geometry import Box
+from bipl.levels.batch import Need
 from bipl.levels.image import Array, Image
 from bipl.levels.level import ImageLevel
 from bipl.levels.rescaled import RescaledLevel
@@ -71,14 +72,25 @@ def snapped(y: float, x: float) -> tuple[float, float]:
 def read_at(image: ImageLevel | RescaledLevel, start: tuple[float, float], shape: tuple[int, int]) -> Array:
     """Read a box that begins at a fraction of a pixel `(y, x)` of an image."""
     y, x = snapped(*start)
-    if isinstance(image, RescaledLevel):
-        return image.read_at((y, x), shape)
-    if isinstance(y, int) and isinstance(x, int):
+    if isinstance(image, ImageLevel) and isinstance(y, int) and isinstance(x, int):
         return image.read(Box(y, y + shape[0], x, x + shape[1]))
-    moved = RescaledLevel(
-        image, (1.0, 1.0), image.shape[:2], image.downsample_yx, is_subpixel=image.settings.subpix
-    )
-    return moved.read_at((y, x), shape)
+    return _movable(image).read_at((y, x), shape)
+
+
+def need_at(image: ImageLevel | RescaledLevel, start: tuple[float, float], shape: tuple[int, int]) -> Need:
+    """Return what `read_at` needs of a stored level."""
+    y, x = snapped(*start)
+    if isinstance(image, ImageLevel) and isinstance(y, int) and isinstance(x, int):
+        return image.need(Box(y, y + shape[0], x, x + shape[1]))
+    return _movable(image).need_at((y, x), shape)
+
+
+def _movable(image: ImageLevel | RescaledLevel) -> RescaledLevel:
+    """Return a picture that can be read at fractions of its pixels."""
+    if isinstance(image, RescaledLevel):
+        return image
+    is_subpixel = image.settings.subpix
+    return RescaledLevel(image, (1.0, 1.0), image.shape[:2], image.downsample_yx, is_subpixel=is_subpixel)
 
 
 def at_downsample(

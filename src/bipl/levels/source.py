@@ -1,6 +1,7 @@
 """TileSource: what a format must offer, and nothing more."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -73,4 +74,18 @@ class ReducibleSource(TileSource, Protocol):
 
     def decode_reduced(self, tile: int, times: int) -> Array | None:
         """Decode a tile at `1 / 2**times`, sizes rounded up, `times` up to `reductions`; None if absent."""
+        ...
+
+
+@runtime_checkable
+class FarSource(TileSource, Protocol):
+    """A `TileSource` whose bytes may come from afar: many tiles are asked for at once."""
+
+    @property
+    def gathers(self) -> bool:
+        """Whether they do."""
+        ...
+
+    def gathered(self, tiles: Sequence[int]) -> AbstractContextManager[None]:
+        """Have the bytes of tiles at hand while inside: decoding them, in any thread, asks for no more."""
         ...

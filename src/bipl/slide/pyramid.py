@@ -1,11 +1,12 @@
 """Pyramid: stored levels, seen at any resolution through the functions of a view."""
 
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, TypeAlias, overload
 
 import numpy as np
 
 from bipl.geometry import Box
+from bipl.levels.batch import Need, read_into
 from bipl.levels.image import Array, Image
 from bipl.levels.level import ImageLevel
 from bipl.levels.mapped import Function, MappedLevel, call
@@ -15,10 +16,13 @@ from bipl.levels.scaling import (
     checked_scale,
     checked_size,
     coarsest_octave,
+    need_at,
     read_at,
     rounded,
     snapped,
 )
+from bipl.parallel import checked_workers
+from bipl.slide.places import Places, checked_out, corners_of
 
 Mpp: TypeAlias = float | tuple[float, float]
 
@@ -169,12 +173,8 @@ class Pyramid(Image):
         """
         if (scale is None) == (mpp is None):
             raise ValueError(f'at: expected scale= or mpp=, found scale={scale!r} and mpp={mpp!r}')
-        if scale is not None:
-            downsample_yx = (1 / checked_scale('scale', scale),) * 2
-        else:
-            downsample_yx = self._downsample_for(mpp)
+        downsample_yx = self._downsample_of(scale, mpp)
         shape = checked_size(size)
-        downsample_yx = rounded(downsample_yx)
         image = self._at_downsample(downsample_yx, tol)
         start = snapped(yx_offset[0] / downsample_yx[0], yx_offset[1] / downsample_yx[1])
         pixels = read_at(image, start, shape)
@@ -185,6 +185,69 @@ class Pyramid(Image):
     def read(self, box: Box) -> Array:
         """Return the pixels of a box of level 0, as a new array of (h, w, channels)."""
         return self.levels[0].read(box)
+
+    def need(self, box: Box) -> Need:
+        """Return what a box of level 0 needs of a stored level: for reading many boxes together."""
+        return self.levels[0].need(box)
+
+    def read_batch(
+        self,
+        places: Places,
+        size: int | tuple[int, int] | None = None,
+        *,
+        mpp: float | None = None,
+        scale: float | None = None,
+        out: Array | None = None,
+        max_workers: int | None = None,
+    ) -> Array:
+        """Return many pictures of one size as one array, for training loops.
+
+        They are planned together: each tile that they touch is decoded once, in the order of the file, by
+        several threads, and laid at once into all that it touches.
+
+        Parameters
+        ----------
+        places
+            Boxes `((y0, y1), (x0, x1))`, all of one size, or centres `(y, x)`; in level-0 pixels.
+        size
+            Height and width of the results in their own pixels, or one number for both; required for
+            centres.  The pixel at `size // 2` lies at the centre.
+        mpp, scale
+            Resolution of the results, as in `at`; neither is full resolution.
+        out
+            (n, h, w, c) to read into, of this dtype.
+        max_workers
+            Threads to use; None for the setting `threads`, else one a core; 1 for none.
+
+        Returns
+        -------
+        array
+            (n, h, w, c): each picture is what `at` gives for its corner.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If places, size, resolution or `out` are not such.
+        CorruptTileError
+            If a tile cannot be decoded (setting `corrupt_tiles`); the other pictures are in `out` then.
+        """
+        if mpp is not None and scale is not None:
+            raise ValueError(f'read_batch: expected mpp= or scale=, found scale={scale!r} and mpp={mpp!r}')
+        downsample_yx = (1.0, 1.0) if mpp is None and scale is None else self._downsample_of(scale, mpp)
+        corners = corners_of(places, size, downsample_yx)
+        image = self._at_downsample(downsample_yx, 0.001)
+        needs = []
+        for corner in corners.yx.tolist():
+            start = snapped(corner[0] / downsample_yx[0], corner[1] / downsample_yx[1])
+            need = need_at(image, start, corners.shape)
+            for function in self._functions:
+                need = need.then(partial(_call, function, start, image.downsample_yx))
+            needs.append(need)
+        height, width = corners.shape
+        out = checked_out(out, (len(needs), height, width, self.shape[2]), self.dtype)
+        workers = self.default_workers if max_workers is None else max_workers
+        read_into(needs, out, checked_workers(workers))
+        return out
 
     def thumbnail(self, max_size: int = 1024) -> Array:
         """Return the whole slide, (h, w, c), at most `max_size` pixels high and wide.
@@ -198,6 +261,13 @@ class Pyramid(Image):
 
     def _coarse(self, max_size: int) -> Image:
         return self.pool(max(1.0, max(self.shape[:2]) / max_size), tol=0)
+
+    def _downsample_of(self, scale: float | None, mpp: float | None) -> tuple[float, float]:
+        """Return level-0 pixels a pixel of a scale or resolution, per axis, to twelve digits."""
+        if scale is None:
+            return rounded(self._downsample_for(mpp))
+        downsample = 1 / checked_scale('scale', scale)
+        return rounded((downsample, downsample))
 
     def _downsample_for(self, mpp: float | None) -> tuple[float, float]:
         """Return level-0 pixels a pixel of a resolution, per axis."""
@@ -227,3 +297,9 @@ class Pyramid(Image):
         downsample_yx = rounded(downsample_yx)
         level = self._finer_than(min(downsample_yx), tol)
         return at_downsample(level, downsample_yx, self.shape[:2], tol=tol)
+
+
+def _call(
+    function: Function, start: tuple[float, float], downsample_yx: tuple[float, float], pixels: Array
+) -> Array:
+    return call(function, pixels, start, downsample_yx)

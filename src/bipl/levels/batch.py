@@ -1,0 +1,348 @@
+"""Batches: many boxes at once, each of their tiles decoded once, in the order of the file.
+
+What many boxes of a picture need is boxes of one stored or pooled level.  The tiles that those touch are
+sorted, decoded by some threads, and each laid at once into all boxes that it touches.
+"""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import partial
+from itertools import repeat
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import numpy as np
+
+from bipl.geometry import Box, BoxLike, Placement, Span, as_box
+from bipl.levels.source import Array
+from bipl.parallel import is_worker, share_out, start_helpers
+
+if TYPE_CHECKING:
+    from bipl.levels.image import Image
+    from bipl.levels.level import ImageLevel
+
+Part: TypeAlias = tuple[tuple[Span, Span], Array]
+Use: TypeAlias = tuple[int, Placement | None]
+
+# What is read ahead of the consumer at most, twice: one window is consumed while the next is read.
+_WINDOW_BYTES = 2**26
+# A box that needs more than this by itself is read in bands, as `read` does.
+_MOST_PLANNED_BYTES = 2**25
+_MOST_IN_WINDOW = 4096
+
+
+class Need(NamedTuple):
+    """What one box of a picture needs, and what becomes of it.
+
+    Attributes
+    ----------
+    level, box
+        Pixels of a level to read; no level for a picture that reads by itself.
+    finish
+        Makes what was asked for of those pixels; None where that is the same.
+    """
+
+    level: 'ImageLevel | None'
+    box: Box
+    finish: Callable[[Array], Array] | None = None
+
+    def made_of(self, pixels: Array) -> Array:
+        """Return what was asked for."""
+        return pixels if self.finish is None else self.finish(pixels)
+
+    def then(self, function: Callable[[Array], Array]) -> 'Need':
+        """Return the need of what a function makes of this."""
+        finish = self.finish
+        chain = function if finish is None else lambda pixels: function(finish(pixels))
+        return Need(self.level, self.box, chain)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the pixels of the level."""
+        return 0 if self.level is None else self.level.size_bytes(self.box)
+
+
+class Cut(NamedTuple):
+    """Pixels that were read, in place of the picture that they are of."""
+
+    box: Box
+    pixels: Array
+
+    def read(self, box: Box) -> Array:
+        """Return a box that lies inside, as a view."""
+        y, x = self.box.y0, self.box.x0
+        return self.pixels[box.y0 - y : box.y1 - y, box.x0 - x : box.x1 - x]
+
+
+def alone(image: 'Image', box: Box, read: Callable[[], Array] | None = None) -> Need:
+    """Return the need of a box that is read by itself."""
+    return Need(None, box, lambda _: image.read(box) if read is None else read())
+
+
+def planned(need: Need, image: 'Image', box: Box, read: Callable[[], Array] | None = None) -> Need:
+    """Return a need, or that of a box read by itself where it takes too much memory at once."""
+    return alone(image, box, read) if need.size_bytes > _MOST_PLANNED_BYTES else need
+
+
+class Batch:
+    """Boxes that are being read, by helpers, by who waits for them, or both.
+
+    Parameters
+    ----------
+    needs
+        Of each box; those that have a level have the same one.
+    outs
+        Arrays to read into where a need has no `finish`; None to make them.
+    """
+
+    def __init__(self, needs: Sequence[Need], outs: Sequence[Array | None] | None = None) -> None:
+        self._needs = needs
+        self._pixels: list[Array | None] = [
+            None if need.level is None else need.level.blank(need.box, out)
+            for need, out in zip(needs, repeat(None, len(needs)) if outs is None else outs, strict=True)
+        ]
+        self._results: list[Array | None] = [None] * len(needs)
+        self._errors: dict[int, BaseException] = {}
+        self._left = [0] * len(needs)
+        self._changed = threading.Condition()
+        self._level = next((need.level for need in needs if need.level is not None), None)
+        uses = self._planned()
+        self.rest: deque[Sequence[Use]] = deque(uses)
+        self._open = len(uses)
+        self._at_hand: ExitStack | None = None
+        self._gathering = threading.Lock()
+        self._is_closed = False
+        for i, left in enumerate(self._left):
+            if not left:
+                self._finish(i)
+
+    def _planned(self) -> list[Sequence[Use]]:
+        """Return for each tile, in the order of the file, the boxes it touches; and what stands alone."""
+        tiles: dict[int, list[Use]] = {}
+        single: list[Sequence[Use]] = []
+        for i, need in enumerate(self._needs):
+            if need.level is None:
+                single.append([(i, None)])
+                self._left[i] = 1
+                continue
+            for place in need.level.touching(need.box):
+                tiles.setdefault(place.tile, []).append((i, place))
+                self._left[i] += 1
+        self._tiles = sorted(tiles)
+        return [*(tiles[tile] for tile in self._tiles), *single]
+
+    def settle(self, uses: Sequence[Use]) -> None:
+        """Decode a tile and lay it into its boxes; what fails is told to those who wait for them."""
+        try:
+            self._gather()
+            self._lay(uses)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the consumer is told
+            for i, _ in uses:
+                self._errors.setdefault(i, error)
+        with self._changed:
+            done = []
+            for i, _ in uses:
+                self._left[i] -= 1
+                if not self._left[i]:
+                    done.append(i)
+            self._open -= 1
+            is_last = not self._open
+        for i in done:
+            self._finish(i)
+        if is_last:
+            self.close()
+
+    def _lay(self, uses: Sequence[Use]) -> None:
+        first = uses[0][1]
+        level = self._level
+        if first is None or level is None:
+            return
+        pixels = level.tile_at(first, is_sweep=True)
+        for i, place in uses:
+            out = self._pixels[i]
+            if out is not None and place is not None:
+                level.paste(out, self._needs[i].box, place, pixels)
+
+    def _finish(self, i: int) -> None:
+        """Make what was asked for of the pixels of a box."""
+        need, pixels = self._needs[i], self._pixels[i]
+        if i not in self._errors:
+            try:
+                if need.finish is not None:
+                    pixels = need.finish(_nothing() if pixels is None else pixels)
+            except Exception as error:  # noqa: BLE001 - as above
+                self._errors[i] = error
+        self._pixels[i] = None
+        with self._changed:
+            self._results[i] = pixels
+            self._left[i] = -1
+            self._changed.notify_all()
+
+    def _gather(self) -> None:
+        """Have the bytes of all tiles at hand where they come from afar, before the first is decoded."""
+        level = self._level
+        if level is None or not level.gathers or self._at_hand is not None:
+            return
+        with self._gathering:
+            if self._at_hand is None and not self._is_closed:
+                stack = ExitStack()
+                stack.enter_context(level.gathered(self._tiles))
+                self._at_hand = stack
+
+    def work(self) -> None:
+        """Settle tiles until none is left."""
+        while self.rest:
+            try:
+                uses = self.rest.popleft()
+            except IndexError:  # another thread was faster
+                return
+            self.settle(uses)
+
+    def take(self, i: int, *, helps: bool) -> Array:
+        """Return the pixels of a box, once, when they are there.
+
+        Parameters
+        ----------
+        helps
+            Whether the caller decodes, too, instead of waiting.
+
+        Raises
+        ------
+        Exception
+            What went wrong with one of its tiles, or in what its pixels were to become.
+        """
+        while helps and self._left[i] >= 0 and self.rest:
+            try:
+                uses = self.rest.popleft()
+            except IndexError:
+                break
+            self.settle(uses)
+        if self._left[i] >= 0:
+            with self._changed:
+                self._changed.wait_for(lambda: self._left[i] < 0)
+        if i in self._errors:
+            raise self._errors[i]
+        result, self._results[i] = self._results[i], None
+        assert result is not None  # noqa: S101
+        return result
+
+    def check(self) -> None:
+        """Raise the error of the first box that has one."""
+        if self._errors:
+            raise self._errors[min(self._errors)]
+
+    def close(self) -> None:
+        """Leave out what nobody has begun, and let go of what was at hand."""
+        self.rest.clear()
+        if self._level is None or not self._level.gathers:
+            return
+        with self._gathering:
+            self._is_closed = True
+            stack, self._at_hand = self._at_hand, None
+        if stack is not None:
+            stack.close()
+
+
+def _nothing() -> Array:
+    return np.empty((0, 0, 1), np.uint8)
+
+
+def read_into(needs: Sequence[Need], outs: Sequence[Array] | Array, max_workers: int) -> None:
+    """Read boxes into arrays of their shapes, each tile decoded once, the caller helped by other threads.
+
+    Raises
+    ------
+    Exception
+        The error of the first box that has one; the others are read.
+    """
+    batch = Batch(
+        [
+            need if need.finish is None and need.level is not None else need.then(partial(_copied, out))
+            for need, out in zip(needs, outs, strict=True)
+        ],
+        [out if need.finish is None else None for need, out in zip(needs, outs, strict=True)],
+    )
+    try:
+        share_out(batch.settle, list(batch.rest), most_workers=max_workers)
+        batch.check()
+    finally:
+        batch.close()
+
+
+def _copied(out: Array, pixels: Array) -> Array:
+    out[...] = pixels
+    return out
+
+
+def read_parts(image: 'Image', boxes: Iterable[BoxLike], max_workers: int) -> Iterator[Part]:
+    """Yield boxes and their pixels in the order asked, some read ahead: see `Image.parts`."""
+    helpers = 0 if is_worker() else max_workers if max_workers > 1 else 0
+    process = os.getpid()
+    windows = _windows(image, boxes)
+    ahead: deque[_Window] = deque()
+
+    def look_ahead() -> None:
+        """Begin the next window where nothing of the others waits for a thread."""
+        if len(ahead) < 2 and not any(window.batch.rest for window in ahead):
+            window = next(windows, None)
+            if window is not None:
+                ahead.append(window)
+                start_helpers(window.batch.work, min(helpers, len(window.batch.rest)))
+
+    try:
+        look_ahead()
+        while ahead:
+            window = ahead[0]
+            for i, box in enumerate(window.boxes):
+                if os.getpid() != process:  # forked meanwhile: nobody is at work here, and locks may be taken
+                    yield box.pair, image.read(box)
+                    continue
+                pixels = window.batch.take(i, helps=not helpers)
+                if helpers:
+                    look_ahead()
+                yield box.pair, pixels
+                del pixels
+            ahead.popleft()
+            look_ahead()
+    finally:
+        if os.getpid() == process:
+            for window in ahead:
+                window.batch.close()
+
+
+class _Window(NamedTuple):
+    boxes: list[Box]
+    batch: Batch
+
+
+def _windows(image: 'Image', boxes: Iterable[BoxLike]) -> Iterator[_Window]:
+    """Cut boxes into batches of bounded memory."""
+    pixel_bytes = image.shape[2] * image.dtype.itemsize
+    taken: list[Box] = []
+    needs: list[Need] = []
+    size_bytes = 0
+    for pair in boxes:
+        box = as_box(pair)
+        need = image.need(box)
+        size_bytes += need.size_bytes + (box.y1 - box.y0) * (box.x1 - box.x0) * pixel_bytes
+        taken.append(box)
+        needs.append(need)
+        if size_bytes >= _WINDOW_BYTES or len(taken) == _MOST_IN_WINDOW:
+            yield _Window(taken, Batch(needs))
+            taken, needs, size_bytes = [], [], 0
+    if taken:
+        yield _Window(taken, Batch(needs))
+
+
+def gathered(image: 'Image', boxes: Iterable[Box]) -> AbstractContextManager[None]:
+    """Have the bytes that boxes need at hand while inside, where they come from afar.
+
+    All are asked for at once, so that reading them takes no more requests.
+    """
+    needs = [need for need in map(image.need, boxes) if need.level is not None]
+    level = needs[0].level if needs else None
+    if level is None or not level.gathers:
+        return nullcontext()
+    return level.gathered(sorted({place.tile for need in needs for place in level.touching(need.box)}))
