@@ -19,7 +19,7 @@ _PAGE_BYTES = 2**14
 _MOST_PAGES = 256
 # What is fetched at first, and with what is read without a word beforehand, such as directories.
 _AHEAD_BYTES = 2**16
-# Where one such read follows close upon the other, more is fetched each time: directories with tables between.
+# More each time where one such read follows close upon the other: directories with tables between.
 _MOST_AHEAD_BYTES = 2**19
 _NEAR_BYTES = 2**20
 # A request is a connection, until it is answered.

@@ -73,7 +73,7 @@ def _clean(url: str) -> str:
 
 
 def secrets_of(url: str, options: Mapping[str, Any]) -> frozenset[str]:
-    """Return the texts that may not be seen: what `clean_name` leaves out, and the texts among the options."""
+    """Return the texts that may not be seen: what `clean_name` leaves out, and texts among the options."""
     parts = _QUERY.findall(url) + [user.strip('/:@') for user in _USER_AND_PASSWORD.findall(url)]
     parts += re.findall(r'=([^&#]{4,})', url)
     return frozenset(text for text in (*parts, *_texts(options)) if len(text) > 2)

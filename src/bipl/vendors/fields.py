@@ -169,7 +169,7 @@ def quickhash(coarsest: TiffTiles, first: Directory) -> str | None:
     It is the SHA-256 of the coarsest level's bytes and of the first directory's texts.  None where
     OpenSlide gives none: the coarsest level takes more than 5 MiB, or its tables differ in length.
     """
-    offsets, counts = coarsest.table_lengths
+    offsets, counts = coarsest.places.lengths
     if offsets != counts:
         return None
     segments = []

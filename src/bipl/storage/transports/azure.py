@@ -20,9 +20,7 @@ _MOST_TEXT = 300
 class AzureTransport:
     """One blob of a container; see `HttpTransport` for the parameters."""
 
-    def __init__(
-        self, url: str, name: str, options: Mapping[str, Any], key: str, timeout_s: float
-    ) -> None:
+    def __init__(self, url: str, name: str, options: Mapping[str, Any], key: str, timeout_s: float) -> None:
         self.name = name
         self._url = url
         self._options = options

@@ -32,7 +32,7 @@ def is_known(scheme: str) -> bool:
 
 
 class _System:
-    """A file system and a path in it, for all who open it in this process.  It may connect when it is made."""
+    """A file system and a path in it, for all who open it in this process.  May connect at once."""
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         scheme = url.partition('://')[0].lower()

@@ -1,4 +1,4 @@
-"""HTTP and HTTPS, by the session of fsspec's file system: its options, its proxies, our own look at answers."""
+"""HTTP and HTTPS, by the session of fsspec's file system: its options, and our own look at answers."""
 
 import re
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ Prepared: TypeAlias = tuple[aiohttp.ClientSession, Any, dict[str, Any]]
 
 
 async def get_client(**options: Any) -> aiohttp.ClientSession:
-    """Make a session as fsspec does, but that it heeds proxies of the environment and decompresses nothing."""
+    """Make a session like fsspec, but one that heeds proxies of the environment and decompresses nothing."""
     usual = {'trust_env': True, 'auto_decompress': False}
     if 'connector' not in options:
         options['connector'] = aiohttp.TCPConnector(limit=MOST_REQUESTS_AT_ONCE)
@@ -107,9 +107,7 @@ class HttpTransport:
             raise TransientError(said)
         return self._answer(*found, start, stop)
 
-    def _answer(
-        self, status: int, headers: Mapping[str, str], data: bytes, start: int, stop: int
-    ) -> Answer:
+    def _answer(self, status: int, headers: Mapping[str, str], data: bytes, start: int, stop: int) -> Answer:
         """Check an answer, and say what it is if it is none."""
         version = headers.get('ETag') or headers.get('Last-Modified', '')
         if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -126,7 +124,7 @@ class HttpTransport:
         else:
             size = total_size(headers.get('Content-Range', ''), start, stop)
             if size is None:
-                raise no_ranges(self.name, f"Content-Range: {headers.get('Content-Range', 'none')[:80]!r}")
+                raise no_ranges(self.name, f'Content-Range: {headers.get("Content-Range", "none")[:80]!r}')
             stop = min(stop, size)
         if len(data) != stop - start:
             raise TransientError(f'{len(data)} bytes instead of {stop - start}')

@@ -32,9 +32,7 @@ async def _close(system: _System) -> None:
 class S3Transport:
     """One object of a bucket; see `HttpTransport` for the parameters."""
 
-    def __init__(
-        self, url: str, name: str, options: Mapping[str, Any], key: str, timeout_s: float
-    ) -> None:
+    def __init__(self, url: str, name: str, options: Mapping[str, Any], key: str, timeout_s: float) -> None:
         self.name = name
         self._url = url
         self._options = options
