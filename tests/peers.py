@@ -16,8 +16,13 @@ def _installed(name: str) -> Any:
 openslide = _installed('openslide')
 rasterio = _installed('rasterio')
 osgeo = _installed('osgeo.gdal')
+fsspec = _installed('fsspec')
+aiohttp = _installed('aiohttp')
 
 needs_openslide = pytest.mark.skipif(openslide is None, reason='openslide-python is not installed')
+needs_web = pytest.mark.skipif(
+    fsspec is None or aiohttp is None, reason='fsspec or aiohttp is not installed: bipl[remote]'
+)
 needs_rasterio = pytest.mark.skipif(rasterio is None, reason='rasterio is not installed')
 NEEDS = {'openslide': openslide, 'gdal': rasterio or osgeo}
 """By name of the driver what it needs; None where it is missing."""

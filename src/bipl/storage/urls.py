@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from bipl.storage.source import Sourceable
+
 # `s3://`, and fsspec's chains, `zip://a.tif::https://host/slides.zip`.
 _URL = re.compile(r'[a-z][a-z0-9+.-]+://.*', re.IGNORECASE | re.DOTALL)
 _USER = re.compile(r'://[^/?#@]*@')
@@ -41,6 +43,27 @@ class Address(os.PathLike[str]):
 
     def __repr__(self) -> str:
         return f'<Address {str(self)!r}>'
+
+
+def with_options(source: Sourceable, options: Mapping[str, Any] | None) -> Sourceable:
+    """Return a URL with options for its file system; without any, a source as it is.
+
+    Raises
+    ------
+    TypeError
+        If options are given for something else than a URL, or are no mapping of names.
+    """
+    if options is None:
+        return source
+    if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
+        raise TypeError(
+            f'storage_options: expected options by name, found {type(options).__name__}; see the file system '
+            'of the URL in fsspec'
+        )
+    if not is_url(source):
+        raise TypeError(f'storage_options: expected a URL to use them for, found {type(source).__name__}')
+    assert isinstance(source, str | os.PathLike)  # noqa: S101
+    return Address(os.fspath(source), dict(options))
 
 
 def is_url(source: object) -> bool:
