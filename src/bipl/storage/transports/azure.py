@@ -31,9 +31,7 @@ class AzureTransport:
     def _make(self) -> tuple[AzureBlobFileSystem, BlobServiceClient]:
         """Return adlfs's file system, and a client like its own that tries once."""
         options = AzureBlobFileSystem._get_kwargs_from_urls(self._url) | dict(self._options)  # noqa: SLF001
-        system = AzureBlobFileSystem(
-            asynchronous=True, loop=network().loop, skip_instance_cache=True, **options
-        )
+        system = AzureBlobFileSystem(loop=network().loop, skip_instance_cache=True, **options)
         client = BlobServiceClient(
             system.service_client.url,
             system.service_client.credential,
@@ -74,7 +72,7 @@ class AzureTransport:
         if not isinstance(caught, HttpResponseError):
             if isinstance(caught, ValueError | TypeError | ImportError):
                 return RemoteError(f'{self.name}: expected credentials and a configuration, found {text}')
-            return TransientError(type(caught).__name__)
+            return TransientError(text)
         status = caught.status_code
         if status == _NOT_SATISFIABLE:
             return changed(self.name) if start else empty(self.name)
