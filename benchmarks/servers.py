@@ -83,7 +83,9 @@ def s3(files: dict[str, Path], bucket: str = 'slides') -> Iterator[str]:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             _wait_for(address)
-            system = s3fs.S3FileSystem(endpoint_url=address, key='test', secret='test', skip_instance_cache=True)
+            system = s3fs.S3FileSystem(
+                endpoint_url=address, key='test', secret='test', skip_instance_cache=True
+            )
             system.mkdir(bucket)
             for name, path in files.items():
                 system.pipe(f'{bucket}/{name}', path.read_bytes(), ACL='public-read')

@@ -1,6 +1,6 @@
-"""A proxy that makes each HTTP request take longer, and counts: `python -m benchmarks.slow_proxy HOST PORT MS`.
+"""A proxy that makes each HTTP request take longer, and counts them.
 
-It prints its port.  `GET /-/asked` gives what was asked since the last time, as JSON: a list of
+`python -m benchmarks.slow_proxy HOST PORT MS` prints its port.  `GET /-/asked` gives what was asked since the last time, as JSON: a list of
 `[begun_s, answered_s, bytes, status]`.  In a process of its own, so that a reader does not wait for it.
 """
 
