@@ -1,7 +1,8 @@
 """A proxy that makes each HTTP request take longer, and counts them.
 
-`python -m benchmarks.slow_proxy HOST PORT MS` prints its port.  `GET /-/asked` gives what was asked since the last time, as JSON: a list of
-`[begun_s, answered_s, bytes, status]`.  In a process of its own, so that a reader does not wait for it.
+`python -m benchmarks.slow_proxy HOST PORT MS` prints its port.  `GET /-/asked` gives what was asked since the
+last time, as JSON: a list of `[begun_s, answered_s, bytes, status]`.  It is a process of its own, so that a
+reader does not wait for it.
 """
 
 import asyncio

@@ -58,7 +58,7 @@ def test_a_copy_opens_in_two_requests(web: Web, tmp_path: Path, name: str) -> No
 def test_directories_lie_behind_all_pixels(tmp_path: Path, name: str) -> None:
     path = written(tmp_path, name)
     with tifffile.TiffFile(path) as file:
-        pages = [page for page in file.pages] + [sub for page in file.pages for sub in page.pages or ()]
+        pages = list(file.pages) + [sub for page in file.pages for sub in page.pages or ()]
         last_pixels = max(offset for page in pages for offset in page.dataoffsets)
         assert min(page.offset for page in pages) > last_pixels
         assert max(page.offset for page in pages) - min(page.offset for page in pages) < 4096

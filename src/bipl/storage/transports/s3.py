@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, HTTPClientError
+from botocore import exceptions as botocore_errors
 from s3fs import S3FileSystem
 
 from bipl.errors import RemoteError
@@ -12,9 +12,17 @@ from bipl.storage.fetching import Answer, TransientError, changed, empty, failur
 from bipl.storage.network import network
 from bipl.storage.remote import MOST_REQUESTS_AT_ONCE
 from bipl.storage.transports.http import total_size
+from bipl.storage.urls import secrets_of, without_secrets
 
 _ONCE = {'total_max_attempts': 1, 'mode': 'standard'}
-_CHANGED, _NOT_SATISFIABLE = 412, 416
+_NOT_SATISFIABLE = 416
+# What another attempt does not change.
+_OF_CONFIGURATION = (
+    *(botocore_errors.NoCredentialsError, botocore_errors.PartialCredentialsError),
+    *(botocore_errors.CredentialRetrievalError, botocore_errors.ProfileNotFound),
+    *(botocore_errors.NoRegionError, botocore_errors.ParamValidationError),
+    *(TypeError, ValueError, KeyError, AttributeError),
+)
 
 
 class _System(S3FileSystem):  # type: ignore[misc]
@@ -38,6 +46,7 @@ class S3Transport:
         self._options = options
         self._key = key
         self._timeout_s = timeout_s
+        self._secrets = secrets_of(url, options)
 
     async def _client(self) -> _System:
         def make() -> _System:
@@ -90,13 +99,13 @@ class S3Transport:
         """Return what an error means; s3fs translates those of servers, and chains them to its own."""
         response = getattr(caught, 'response', None) or getattr(caught.__cause__, 'response', None)
         if not isinstance(response, Mapping):
-            kind = type(caught).__name__
-            if isinstance(caught, BotoCoreError) and not isinstance(caught, HTTPClientError):
+            text = f'{type(caught).__name__}: {without_secrets(str(caught), self._secrets)}'
+            if isinstance(caught, _OF_CONFIGURATION):
                 return RemoteError(
-                    f'{self.name}: expected credentials and a configuration for it, found {kind}: {caught}; '
+                    f'{self.name}: expected credentials and a configuration for it, found {text}; '
                     "for a public bucket pass storage_options={'anon': True}"
                 )
-            return TransientError(kind)
+            return TransientError(text)
         details = response.get('ResponseMetadata', {})
         status = details.get('HTTPStatusCode', 500)
         if status == _NOT_SATISFIABLE:
