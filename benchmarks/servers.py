@@ -8,7 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 _NGINX = """
@@ -33,40 +33,41 @@ def _nginx() -> str | None:
     return shutil.which('nginx') or shutil.which('/usr/sbin/nginx')
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens at."""
     with socket.socket() as asked:
         asked.bind(('127.0.0.1', 0))
         port: int = asked.getsockname()[1]
         return port
 
 
-def _wait_for(address: str) -> None:
+def wait_for(address: str) -> None:
+    """Wait until a server answers, whatever it says."""
     end = time.monotonic() + _MOST_START_S
     while True:
-        with suppress(urllib.error.HTTPError):  # that it answers is enough
-            try:
-                urllib.request.urlopen(address).close()
-            except urllib.error.HTTPError:
-                return
-            except OSError:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.05)
-                continue
-        return
+        try:
+            urllib.request.urlopen(address).close()
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 @contextmanager
 def nginx(root: Path, folder: Path) -> Iterator[str]:
     """Serve a folder; yield the address.  `folder` is for its own files."""
-    port, path = _free_port(), _nginx()
+    port, path = free_port(), _nginx()
     if path is None:
         raise FileNotFoundError('expected nginx, found none: apt-get install nginx')
     settings = folder / 'nginx.conf'
     settings.write_text(_NGINX.format(folder=folder, root=root, port=port), encoding='utf-8')
     with subprocess.Popen([path, '-c', str(settings), '-e', str(folder / 'error.log')]) as process:
         try:
-            _wait_for(f'http://127.0.0.1:{port}/')
+            wait_for(f'http://127.0.0.1:{port}/')
             yield f'http://127.0.0.1:{port}'
         finally:
             process.terminate()
@@ -77,12 +78,12 @@ def s3(files: dict[str, Path], bucket: str = 'slides') -> Iterator[str]:
     """Serve files from a bucket of moto's S3; yield the address, where `/{bucket}/name` is public."""
     import s3fs
 
-    port = _free_port()
+    port = free_port()
     address = f'http://127.0.0.1:{port}'
     command = [sys.executable, '-m', 'moto.server', '-H', '127.0.0.1', '-p', str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            _wait_for(address)
+            wait_for(address)
             system = s3fs.S3FileSystem(
                 endpoint_url=address, key='test', secret='test', skip_instance_cache=True
             )

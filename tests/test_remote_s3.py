@@ -115,7 +115,7 @@ def test_nobody_there_is_said_to(options: dict[str, Any]) -> None:
     options['endpoint_url'] = 'http://127.0.0.1:9'
     with (
         bipl.env(remote_timeout=1, remote_retries=1),
-        pytest.raises(RemoteError, match='EndpointConnectionError.*in each of 2 attempts'),
+        pytest.raises(RemoteError, match=r'EndpointConnectionError.*in each of 2 attempts'),
     ):
         Slide.open(URL, storage_options=options)
 

@@ -21,8 +21,8 @@ _FIRST_OFFSET = {False: 4, True: 8}
 def gather_directories(path: Path) -> None:
     """Append the directories of a TIFF to it, one behind the other, then their short values, and point there.
 
-    The file is one that tifffile wrote.  Pixels, tables and long values stay where they are; of the directories
-    some hundred bytes each are left behind that nothing points to.
+    The file is one that tifffile wrote.  Pixels, tables and long values stay where they are; some
+    hundred bytes a directory are left behind that nothing points to.
 
     Raises
     ------
