@@ -15,6 +15,7 @@ from tests.builders.patterns import noise_image
 from tests.builders.tiff import Directory, build_tiff
 from tests.peers import needs_s3
 from tests.processes import in_child
+from tests.web_server import Web, serving
 
 pytestmark = needs_s3
 
@@ -140,3 +141,56 @@ def test_a_fork_goes_on_with_connections_of_its_own(options: dict[str, Any]) -> 
         process_cache().clear()
         np.testing.assert_array_equal(in_child(lambda: slide[500:510, 500:510]), IMAGE[500:510, 500:510])
         np.testing.assert_array_equal(slide[300:600, 300:600], IMAGE[300:600, 300:600])
+
+
+# A server that speaks HTTP does for objects that are public, and fails as it is told.
+
+FAILS = {
+    'stalls': (RemoteError, r'ReadTimeoutError.*in each of 2 attempts|no answer.*in each of 2 attempts'),
+    'breaks off': (RemoteError, 'in each of 2 attempts'),
+    'hangs up': (RemoteError, 'in each of 2 attempts'),
+    'says a little': (RemoteError, 'in each of 2 attempts'),
+    'answers all': (RemoteError, 'expected a server that answers ranges'),
+    'answers another range': (RemoteError, 'expected a server that answers ranges'),
+    '401': (RemoteError, 'expected permission to read it, found HTTP 401'),
+    '403': (RemoteError, 'expected permission to read it, found HTTP 403'),
+    '404': (FileNotFoundError, 'No such file'),
+    '429': (RemoteError, 'HTTP 429.*in each of 2 attempts'),
+    '500': (RemoteError, 'HTTP 500.*in each of 2 attempts'),
+    '503': (RemoteError, 'HTTP 503.*in each of 2 attempts'),
+}
+LARGE = build_tiff([Directory(image=noise_image(2048, 2048, 1), tile=(64, 64), compression='deflate')])
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    process_cache().clear()
+    with serving() as web, bipl.env(remote_timeout=0.4, remote_retries=1):
+        web.url('slides/a.tif', LARGE)
+        yield web
+
+
+def opened(web: Web) -> Slide:
+    return Slide.open('s3://slides/a.tif', storage_options={'endpoint_url': web.address, 'anon': True})
+
+
+@pytest.mark.parametrize('failure', FAILS)
+def test_a_server_that_fails_is_said_to_and_reads_go_on_later(web: Web, failure: str) -> None:
+    kind, words = FAILS[failure]
+    with opened(web) as slide:
+        web.behave = lambda _: failure
+        with pytest.raises(kind, match=words) as raised:
+            slide[1500:1700, 1500:1700]
+        assert type(raised.value) is kind
+        with pytest.raises(kind, match=words):
+            opened(web)
+        web.behave = lambda _: None
+        with Slide.open(LARGE) as local:
+            np.testing.assert_array_equal(slide[1500:1700, 1500:1700], local[1500:1700, 1500:1700])
+
+
+@pytest.mark.parametrize('failure', ['stalls', 'breaks off', 'hangs up', '429', '500', '503', '503, wait'])
+def test_what_passes_is_tried_again(web: Web, failure: str) -> None:
+    with bipl.env(remote_retries=3), opened(web) as slide, Slide.open(LARGE) as local:
+        web.first_times(2, failure)
+        np.testing.assert_array_equal(slide[1500:1700, 1500:1700], local[1500:1700, 1500:1700])
