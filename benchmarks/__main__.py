@@ -2,7 +2,7 @@
 
 import argparse
 
-from benchmarks import drivers, imports, mosaics, opening, reading, scaling, writing
+from benchmarks import drivers, imports, mosaics, opening, reading, remote, scaling, writing
 
 BENCHMARKS = {
     'imports': imports.main,
@@ -12,6 +12,7 @@ BENCHMARKS = {
     'drivers': drivers.main,
     'mosaics': mosaics.main,
     'writing': writing.main,
+    'remote': remote.main,
 }
 
 

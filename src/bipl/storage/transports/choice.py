@@ -14,7 +14,7 @@ from bipl.storage.urls import Address, clean_name
 _S3 = frozenset(('s3', 's3a'))
 _GCS = frozenset(('gs', 'gcs'))
 _AZURE = frozenset(('az', 'abfs', 'abfss'))
-_INSTALL = "pip install 'bipl[remote]'"
+_INSTALL = 'pip install "bipl[remote]"'
 
 
 def open_remote(address: Address, settings: Settings) -> RemoteSource:

@@ -10,7 +10,7 @@ from typing import Any
 from fsspec.core import url_to_fs
 from fsspec.registry import get_filesystem_class, known_implementations, registry
 
-from bipl.errors import BiplError, RemoteError
+from bipl.errors import BiplError, MissingDependencyError, RemoteError
 from bipl.storage.fetching import Answer, TransientError, changed, empty
 from bipl.storage.network import network
 from bipl.storage.remote import MOST_REQUESTS_AT_ONCE
@@ -23,7 +23,7 @@ _VERSIONS = (
 )
 _MOST_TEXT = 300
 # What another attempt does not change.
-_FINAL = (PermissionError, ImportError, TypeError, ValueError, NotImplementedError)
+_FINAL = (PermissionError, TypeError, ValueError, NotImplementedError)
 
 
 def is_known(scheme: str) -> bool:
@@ -64,21 +64,14 @@ class GenericTransport:
     async def get(self, start: int, stop: int, timeout_s: float) -> Answer:
         """Fetch a range; see `Transport`."""
         del timeout_s  # the limit of a whole attempt holds
-        is_missing, is_final, said = False, False, ''
+        error: Exception
         try:
             return await self._get(start, stop)
-        except FileNotFoundError:
-            is_missing = True
         except (BiplError, asyncio.CancelledError):
             raise
-        except Exception as error:  # noqa: BLE001 - each file system has its own
-            is_final = isinstance(error, _FINAL)
-            said = self._describe(error)
-        if is_missing:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.name)
-        if is_final:
-            raise RemoteError(f'{self.name}: expected bytes {start} to {stop}, found {said}')
-        raise TransientError(said)
+        except Exception as caught:  # noqa: BLE001 - each file system has its own
+            error = self._failure(caught)
+        raise error  # outside of the handler: what a file system says may hold credentials
 
     async def _get(self, start: int, stop: int) -> Answer:
         make = partial(_System, self._url, self._options)
@@ -97,9 +90,15 @@ class GenericTransport:
             raise changed(self.name)
         return Answer(data[: stop - start], size, version)
 
-    def _describe(self, error: Exception) -> str:
-        text = without_secrets(str(error), self._secrets)
-        return f'{type(error).__name__}: {text[:_MOST_TEXT]}'
+    def _failure(self, caught: Exception) -> Exception:
+        text = f'{type(caught).__name__}: {without_secrets(str(caught), self._secrets)[:_MOST_TEXT]}'
+        if isinstance(caught, FileNotFoundError):
+            return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.name)
+        if isinstance(caught, ImportError):
+            return MissingDependencyError(f'{self.name}: expected what its file system needs, found {text}')
+        if isinstance(caught, _FINAL):
+            return RemoteError(f'{self.name}: expected an object to read, found {text}')
+        return TransientError(text)
 
 
 def _version(info: Mapping[str, Any]) -> str:
