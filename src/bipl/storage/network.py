@@ -118,12 +118,12 @@ _is_watching: list[bool] = []
 def network() -> Network:
     """Return this process's network, made at its first use."""
     if not _networks:
+        _watch()  # before the lock is taken: a fork may come while it is
         if not _locks:
             _locks.append(threading.Lock())
         with _locks[0]:
             if not _networks:
                 _networks.append(Network())
-                _watch()
     return _networks[0]
 
 

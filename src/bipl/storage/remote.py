@@ -6,6 +6,7 @@ import os
 from bisect import bisect_right
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from bipl.errors import ClosedSlideError
@@ -25,6 +26,7 @@ _NEAR_BYTES = 2**20
 # A request is a connection, until it is answered.
 MOST_REQUESTS_AT_ONCE = 256
 _salt = os.urandom(16)
+_serial = count()
 
 
 class _Pieces:
@@ -93,7 +95,7 @@ class RemoteSource:
         self._keep(0, first.data)
         digest = hashlib.blake2b(place.encode(), key=_salt, digest_size=16).hexdigest()
         # Without a version nothing tells what an equal URL holds: each opening is of its own.
-        self.identity: Hashable = ('remote', self.name, digest, self.size, first.version or id(self))
+        self.identity: Hashable = ('remote', self.name, digest, self.size, first.version or next(_serial))
 
     def read(self, offset: int, size: int) -> Buffer:
         """Return `size` bytes from `offset` on, of what is at hand or of the server."""
@@ -104,7 +106,7 @@ class RemoteSource:
         found = self._find(offset, stop)
         if found is not None:
             return found
-        if stop - offset > self._ahead_bytes:
+        if stop - offset > _AHEAD_BYTES:
             return self._fetch(transport, [(offset, stop)])[0]
         first = offset - offset % _PAGE_BYTES
         end = min(first + max(self._next_ahead(first), stop - first), self.size)

@@ -15,6 +15,9 @@ _URL = re.compile(r'[a-z][a-z0-9+.-]+://.*', re.IGNORECASE | re.DOTALL)
 _USER = re.compile(r'://[^/?#@]*@')
 _USER_AND_PASSWORD = re.compile(r'://[^/?#@:]*:[^/?#@]*@')
 _QUERY = re.compile(r'[?#].*', re.DOTALL)
+_HARMLESS = frozenset(
+    ('endpoint_url', 'profile', 'region_name', 'account_name', 'account_host', 'project', 'host', 'protocol')
+)
 _WEB = ('http://', 'https://', 'ftp://', 'sftp://', 'ssh://', 'webdav://', 'smb://')
 
 
@@ -99,14 +102,15 @@ def secrets_of(url: str, options: Mapping[str, Any]) -> frozenset[str]:
     """Return the texts that may not be seen: what `clean_name` leaves out, and texts among the options."""
     parts = _QUERY.findall(url) + [user.strip('/:@') for user in _USER_AND_PASSWORD.findall(url)]
     parts += re.findall(r'=([^&#]{4,})', url)
-    return frozenset(text for text in (*parts, *_texts(options)) if len(text) > 2)
+    return frozenset(text for text in (*parts, *_texts(options)) if len(text) > 3)
 
 
 def _texts(options: object) -> list[str]:
+    """Return the texts among options, at any depth, but for those that say where a server is."""
     if isinstance(options, str):
         return [options]
     if isinstance(options, Mapping):
-        return [text for value in options.values() for text in _texts(value)]
+        return [text for name, value in options.items() if name not in _HARMLESS for text in _texts(value)]
     if isinstance(options, list | tuple | set | frozenset):
         return [text for value in options for text in _texts(value)]
     return []
@@ -116,4 +120,4 @@ def without_secrets(text: str, secrets: frozenset[str]) -> str:
     """Return a text in which each secret is `***`."""
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, '***')
-    return text
+    return _USER_AND_PASSWORD.sub('://', text)

@@ -180,8 +180,9 @@ def quickhash(coarsest: TiffTiles, first: Directory) -> str | None:
         if total > _MOST_HASHED_BYTES:
             return None
     digest = hashlib.sha256()
-    for offset, size in segments:
-        digest.update(first.source.read(offset, size))
+    with first.source.gathered(segments):
+        for offset, size in segments:
+            digest.update(first.source.read(offset, size))
     for tag in _TEXTS:
         digest.update(f'tiff.{tag.name}'.encode() + b'\0')
         text = first.bytes(tag) if _text(first, tag) is not None else None
