@@ -19,6 +19,7 @@ import bipl
 from bipl import ClosedSlideError, CorruptSlideError, RemoteError, Slide, UnsupportedSlideError
 from bipl.cache import process_cache
 from bipl.storage.opening import open_source
+from tests.builders.fields import Entry, FieldType, Tag
 from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.svs import build_svs
 from tests.builders.tiff import Directory, build_tiff
@@ -199,8 +200,6 @@ def test_gathering_beyond_the_end_gives_what_there_is(web: Web) -> None:
 
 
 def test_tiles_that_are_absent_or_lie_elsewhere_spoil_no_others(web: Web) -> None:
-    from tests.builders.fields import Entry, FieldType, Tag
-
     offsets = Entry(FieldType.LONG, (0, 8, 2**31, 400))
     counts = Entry(FieldType.LONG, (0, 0, 500, 2**31))
     data = build_tiff(
@@ -213,6 +212,22 @@ def test_tiles_that_are_absent_or_lie_elsewhere_spoil_no_others(web: Web) -> Non
             for each in (slide, local):
                 with pytest.raises(bipl.CorruptTileError):
                     each[box]
+
+
+@pytest.mark.parametrize('compression', [None, 'deflate'])
+def test_a_byte_count_beyond_reason_is_not_fetched(web: Web, compression: str | None) -> None:
+    """A hole of 64 MiB follows the only tile, which claims it."""
+    directory = Directory(
+        image=IMAGE[:64, :64],
+        tile=(64, 64),
+        photometric='rgb',
+        **({} if compression is None else {'compression': compression}),
+        overrides={Tag.TILE_BYTE_COUNTS: Entry(FieldType.LONG, (2**26,))},
+    )
+    data = build_tiff([directory], tables_first=True) + bytes(2**26)
+    with opened(web, data) as slide:
+        np.testing.assert_array_equal(slide.numpy(), IMAGE[:64, :64])
+    assert web.bytes_asked < 2**22
 
 
 def test_equal_files_share_their_tiles_and_changed_ones_do_not(web: Web) -> None:

@@ -84,3 +84,14 @@ def test_openslide_reads_it(tmp_path: Path) -> None:
         for i, level in enumerate(slide.levels):
             found = np.asarray(other.read_region((0, 0), i, level.shape[1::-1]))[:, :, :3]
             np.testing.assert_array_equal(found, level.numpy())
+
+
+@needs_web
+def test_a_slide_on_a_server_is_copied_tile_by_tile_many_at_once(web: Web, tmp_path: Path) -> None:
+    data = build_svs(smooth_image(900, 1200), downsamples=(1, 4), tile=64)
+    with Slide.open(web.url('a.svs', data)) as slide, Slide.open(data) as local:
+        write(tmp_path / 'remote.tif', slide)
+        write(tmp_path / 'local.tif', local)
+        assert slide.properties['openslide.quickhash-1'] == local.properties['openslide.quickhash-1']
+    assert (tmp_path / 'remote.tif').read_bytes() == (tmp_path / 'local.tif').read_bytes()
+    assert len(web.asked) < 40

@@ -3,7 +3,6 @@
 nginx and moto's S3 serve; fake Google and Azure storage too, where their emulators are installed.
 """
 
-import os
 import shutil
 import subprocess
 import sys
@@ -176,8 +175,8 @@ def check_pixels(url: str, options: dict[str, Any], path: Path) -> None:
         Slide.open(f'{url}.not', storage_options=options)
 
 
-GCS = os.environ.get('BIPL_GCS_EMULATOR') or shutil.which('gcp-storage-emulator')
-AZURE = os.environ.get('BIPL_AZURITE') or shutil.which('azurite-blob')
+GCS = shutil.which('gcp-storage-emulator')
+AZURE = shutil.which('azurite-blob')
 
 
 @pytest.mark.skipif(not GCS, reason='expected gcp-storage-emulator, found none: pipx install it')

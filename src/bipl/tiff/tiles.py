@@ -25,7 +25,7 @@ from bipl.tiff.tags import Photometric, Tag, compression_name
 _SURELY_DECODED_BYTES = 2**28
 _SURELY_DECODED_PIXELS = 2**24
 _MOST_EXPANSION = 20_000
-# What is fetched from a server for a tile: four times its pixels, and room for what a codec adds.
+# At most so much is fetched from a server for a tile, whatever it claims: four times its pixels, and this.
 _MOST_EXTRA_BYTES = 2**20
 _NEEDED_TO_DECODE = (
     *(Tag.JPEGTables, Tag.ColorMap, Tag.YCbCrCoefficients, Tag.ReferenceBlackWhite, Tag.LercParameters),
@@ -208,7 +208,7 @@ class TiffTiles:
             for plane in range(self._planes):
                 with suppress(CorruptSlideError):
                     offset, size, _ = self._place(tile, plane)
-                    ranges.append((offset, size if size <= self._most_bytes else 0))
+                    ranges.append((offset, min(size, self._most_bytes)))
         return ranges
 
     @property
@@ -341,9 +341,8 @@ class TiffTiles:
         if size < self._least_bytes and not self._is_cut:
             message = f'expected pixels in proportion, found {self._decoded_bytes} bytes promised'
             raise self._corrupt(tile, offset, size, message)
-        if self.gathers and size > self._most_bytes:
-            message = f'expected at most {self._most_bytes} bytes for {self._decoded_bytes} of pixels'
-            raise self._corrupt(tile, offset, size, message)
+        if self.gathers:
+            size = min(size, self._most_bytes)
         data = self.directory.source.read(offset, size)
         if len(data) < size and self.image.compression != 1:
             message = f'expected {size} bytes, found {len(data)}: the file is cut off'
