@@ -86,6 +86,18 @@ def test_each_tile_is_decoded_once_however_small_the_cache(view: str, workers: i
     process_cache().budget_bytes = 2**27
 
 
+def test_neighbouring_windows_share_their_tiles(slide: Slide, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('bipl.levels.parts._WINDOW_BYTES', 16 * 150 * 150 * 3 * 2)
+    process_cache().clear()
+    monkeypatch.setattr(process_cache(), '_budget_bytes', 10 * 96 * 96 * 3)
+    boxes = [((y, y + 150), (x, x + 150)) for y in range(0, 700, 90) for x in range(0, 1000, 90)]
+    for workers in (1, 3):
+        made = process_cache().statistics().made
+        for (y, x), pixels in slide.parts(boxes, workers):
+            assert pixels.shape == (y[1] - y[0], x[1] - x[0], 3)
+        assert process_cache().statistics().made - made <= 8 * 11
+
+
 def test_tiles_are_decoded_in_the_order_of_the_file(slide: Slide, monkeypatch: pytest.MonkeyPatch) -> None:
     level = slide._stored[0]
     decoded = []

@@ -285,8 +285,9 @@ def test_parts_left_early_read_no_more(decoded):
     parts = slide.parts(boxes, max_workers=4)
     next(parts)
     parts.close()
+    before = sum(decoded.values())
     time.sleep(0.1)
-    assert sum(decoded.values()) <= 5
+    assert sum(decoded.values()) <= before + 4  # those that were at work
 
 
 @pytest.mark.usefixtures('cache')

@@ -8,31 +8,34 @@ that miss the same tile one makes it and the others wait for that one, which is 
 queued.  After a fork the child keeps the tiles and gets a lock of its own; flights of the parent's
 threads, which do not exist in the child, are forgotten.
 
-Memory that `empty` lent to a tile comes back when that tile and all views of it are gone, and serves the
-next one: pages that are new to the process cost more than decoding a JPEG tile into pages that are not.
+Memory that `empty` lent to a tile comes back when that tile and all views of it are gone: see `bipl.memory`.
 """
 
 import os
-import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from functools import partial
-from math import prod
 from threading import Lock
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from bipl.memory import TileMemory, is_lent
 from bipl.settings import Settings
 
 Tile: TypeAlias = npt.NDArray[Any]
 
-# Memory that waits for the next tile: enough for the threads at work, little beside the budget.
-_MOST_FREE_BYTES = 2**23
+# Memory of tiles that are being decoded.
+_MOST_AT_WORK_BYTES = 2**24
 # Of the budget, for tiles that were asked for again.
 _KEPT_PART = 0.8
+# Memory that is new to the process costs half of decoding what it is for, so the cache takes little at
+# first, and for each tile that it let go too early so many times its size.
+_FIRST_BYTES = 24 * 2**20
+_REGRET = 2
+# Names of tiles that were let go.
+_MOST_GONE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ class CacheStatistics:
 class TileCache:
     """Arrays under a byte budget, the least recently used of those that were asked for once going first.
 
+    It begins small and grows, up to the budget, each time a tile is asked for that was let go too early.
+
     Attributes
     ----------
     budget_bytes
@@ -72,13 +77,29 @@ class TileCache:
     """
 
     def __init__(self, budget_bytes: int) -> None:
+        self._memory = TileMemory(0)
+        self._begin()
         self.budget_bytes = budget_bytes
+        self.renew()
+
+    def _begin(self) -> None:
+        """Hold nothing, and begin to count."""
         self._tiles: OrderedDict[Hashable, Tile] = OrderedDict()
         self._kept: OrderedDict[Hashable, Tile] = OrderedDict()
-        self._free: list[bytearray] = []
-        self._lent: dict[int, weakref.ref[Tile]] = {}
+        self._gone: OrderedDict[Hashable, None] = OrderedDict()
+        self._kept_bytes = self._size_bytes = 0
+        self._grown_bytes = _FIRST_BYTES
         self._hits = self._misses = self._made = self._evictions = 0
-        self.renew()
+
+    @property
+    def budget_bytes(self) -> int:
+        """See the class."""
+        return self._budget_bytes
+
+    @budget_bytes.setter
+    def budget_bytes(self, size_bytes: int) -> None:
+        self._budget_bytes = size_bytes
+        self._memory.most_bytes = size_bytes + size_bytes // 4 + _MOST_AT_WORK_BYTES
 
     def renew(self) -> None:
         """Make anew what belongs to one process: the lock, and the flights under way."""
@@ -93,6 +114,8 @@ class TileCache:
 
     def peek(self, key: Hashable) -> Tile | None:
         """Return the tile of a key if it is there; that it is not counts as nothing."""
+        if key not in self._tiles and key not in self._kept:
+            return None
         with self._lock:
             tile = self._found(key)
             self._hits += tile is not None
@@ -109,7 +132,7 @@ class TileCache:
             return tile
         self._kept[key] = self._tiles.pop(key)
         self._kept_bytes += tile.nbytes
-        while self._kept_bytes > _KEPT_PART * self.budget_bytes:
+        while self._kept_bytes > _KEPT_PART * min(self._grown_bytes, self._budget_bytes):
             other, oldest = self._kept.popitem(last=False)
             self._tiles[other] = oldest
             self._kept_bytes -= oldest.nbytes
@@ -163,52 +186,42 @@ class TileCache:
     def _keep(self, key: Hashable, tile: Tile) -> None:
         """Keep a tile that was made, and evict what is too much."""
         owned = tile if tile.base is None else _owned(tile)
-        budget = self.budget_bytes
+        size_bytes = owned.nbytes
         evicted = []  # let go of outside the lock: their memory comes back then
         with self._lock:
-            if owned.nbytes <= budget and not self.has(key):
+            if key in self._gone:
+                del self._gone[key]
+                self._grown_bytes = min(self._grown_bytes + _REGRET * size_bytes, self._budget_bytes)
+            most = min(max(self._grown_bytes, 2 * size_bytes), self._budget_bytes)
+            if size_bytes <= most and not self.has(key):
                 self._tiles[key] = owned
-                self._size_bytes += owned.nbytes
-            while self._size_bytes > budget:
-                if self._tiles:
-                    _, oldest = self._tiles.popitem(last=False)
-                else:
-                    _, oldest = self._kept.popitem(last=False)
-                    self._kept_bytes -= oldest.nbytes
-                self._size_bytes -= oldest.nbytes
-                self._evictions += 1
-                evicted.append(oldest)
+                self._size_bytes += size_bytes
+            while self._size_bytes > most:
+                evicted.append(self._evicted())
+            while len(self._gone) > _MOST_GONE:
+                self._gone.popitem(last=False)
+
+    def _evicted(self) -> Tile:
+        """Let go of the tile whose turn it is."""
+        if self._tiles:
+            key, oldest = self._tiles.popitem(last=False)
+        else:
+            key, oldest = self._kept.popitem(last=False)
+            self._kept_bytes -= oldest.nbytes
+        self._gone[key] = None
+        self._size_bytes -= oldest.nbytes
+        self._evictions += 1
+        return oldest
 
     def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Tile:
         """Return an array to decode a tile into, of any content, where possible in used memory."""
-        dtype = np.dtype(dtype)
-        memory = self._take(prod(shape) * dtype.itemsize)
-        # Made on what is no array, so that views of the tile hold the tile: it goes when the last one does.
-        tile = np.ndarray(shape, dtype, buffer=memory)
-        gone = weakref.ref(tile, partial(self._take_back, memory))
-        self._lent[id(gone)] = gone
-        return tile
-
-    def _take(self, size_bytes: int) -> bytearray:
-        try:
-            memory = self._free.pop()
-        except IndexError:
-            return bytearray(size_bytes)
-        return memory if len(memory) == size_bytes else bytearray(size_bytes)
-
-    def _take_back(self, memory: bytearray, gone: weakref.ref[Tile]) -> None:
-        """Keep a little of the memory of tiles that are gone; called where the last reference is dropped."""
-        self._lent.pop(id(gone), None)
-        if len(memory) * (len(self._free) + 1) <= min(_MOST_FREE_BYTES, self.budget_bytes):
-            self._free.append(memory)
+        return self._memory.empty(shape, dtype)
 
     def clear(self) -> None:
         """Drop all tiles and start counting anew."""
         with self._lock:
-            self._tiles.clear()
-            self._kept.clear()
-            self._free.clear()
-            self._kept_bytes = self._size_bytes = self._hits = self._misses = self._made = self._evictions = 0
+            self._begin()
+            self._memory.clear()
 
     def statistics(self) -> CacheStatistics:
         """Return the counts so far and what is held now."""
@@ -226,12 +239,13 @@ class TileCache:
 
 def _owned(tile: Tile) -> Tile:
     """Return the tile, or a copy of its own where it views foreign memory or a part of something larger."""
-    root: object = tile
-    while isinstance(root, np.ndarray) and root.base is not None:
-        root = root.base
-    if isinstance(root, np.ndarray):
-        return tile if root.nbytes <= tile.nbytes else tile.copy()
-    return tile if isinstance(root, bytes | bytearray) and len(root) <= tile.nbytes else tile.copy()
+    array: Tile = tile
+    owner: object = tile.base
+    while isinstance(owner, np.ndarray):
+        array, owner = owner, owner.base
+    is_own = owner is None or is_lent(owner) or isinstance(owner, bytes | bytearray)
+    size_bytes = len(owner) if isinstance(owner, bytes | bytearray) else array.nbytes
+    return tile if is_own and size_bytes <= tile.nbytes else tile.copy()
 
 
 _process_cache: list[TileCache] = []

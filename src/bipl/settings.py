@@ -5,8 +5,8 @@ Variable               Default    Meaning
 ====================== ========== ==================================================================
 `BIPL_DRIVERS`         (all)      Names of the drivers to use, separated by commas
 `BIPL_CACHE`           16         Slides kept open after their last user dropped them
-`BIPL_TILE_CACHE`      128MiB     Bytes of decoded tiles kept, all slides together (KiB, MiB, GiB do);
-                                  what the slide opened last was opened under holds
+`BIPL_TILE_CACHE`      128MiB     Bytes of decoded tiles kept at most, all slides together (KiB, MiB,
+                                  GiB do); what the slide opened last was opened under holds
 `BIPL_THREADS`         (cores)    Threads that a call may use when it is not told a number
 `BIPL_CORRUPT_TILES`   raise      `raise`, or `background` to read broken tiles as background
 `BIPL_DOWN`            area       How levels are halved: `area` lets codecs decode at half the size,

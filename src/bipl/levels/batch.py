@@ -4,10 +4,9 @@ What many boxes of a picture need is boxes of one stored or pooled level.  The t
 sorted, decoded by some threads, and each laid at once into all boxes that it touches.
 """
 
-import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from itertools import repeat
@@ -15,22 +14,18 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
-from bipl.geometry import Box, BoxLike, Placement, Span, as_box
+from bipl.geometry import Box, Placement
 from bipl.levels.source import Array
-from bipl.parallel import is_worker, share_out, start_helpers
+from bipl.parallel import share_out
 
 if TYPE_CHECKING:
     from bipl.levels.image import Image
     from bipl.levels.level import ImageLevel
 
-Part: TypeAlias = tuple[tuple[Span, Span], Array]
 Use: TypeAlias = tuple[int, Placement | None]
 
-# What is read ahead of the consumer at most, twice: one window is consumed while the next is read.
-_WINDOW_BYTES = 2**26
 # A box that needs more than this by itself is read in bands, as `read` does.
 _MOST_PLANNED_BYTES = 2**25
-_MOST_IN_WINDOW = 4096
 
 
 class Need(NamedTuple):
@@ -95,6 +90,15 @@ class Batch:
         Of each box; those that have a level have the same one.
     outs
         Arrays to read into where a need has no `finish`; None to make them.
+
+    Attributes
+    ----------
+    rest
+        What nobody has begun: for each tile, the boxes that it is for.
+    is_begun
+        Whether helpers were sent.
+    following
+        The batch that is read next: it is given the tiles that both need.
     """
 
     def __init__(self, needs: Sequence[Need], outs: Sequence[Array | None] | None = None) -> None:
@@ -114,6 +118,9 @@ class Batch:
         self._at_hand: ExitStack | None = None
         self._gathering = threading.Lock()
         self._is_closed = False
+        self.is_begun = False
+        self.following: Batch | None = None
+        self._given: dict[int, Array] = {}
         for i, left in enumerate(self._left):
             if not left:
                 self._finish(i)
@@ -130,7 +137,7 @@ class Batch:
             for place in need.level.touching(need.box):
                 tiles.setdefault(place.tile, []).append((i, place))
                 self._left[i] += 1
-        self._tiles = sorted(tiles)
+        self._tiles = dict.fromkeys(sorted(tiles))
         return [*(tiles[tile] for tile in self._tiles), *single]
 
     def settle(self, uses: Sequence[Use]) -> None:
@@ -159,7 +166,12 @@ class Batch:
         level = self._level
         if first is None or level is None:
             return
-        pixels = level.tile_at(first, is_sweep=True)
+        pixels = self._given.pop(first.tile, None)
+        if pixels is None:
+            pixels = level.tile_at(first, is_sweep=True)
+        following = self.following
+        if following is not None and pixels is not None and first.tile in following._tiles:  # noqa: SLF001
+            following._given[first.tile] = pixels  # noqa: SLF001 - not to be decoded again
         for i, place in uses:
             out = self._pixels[i]
             if out is not None and place is not None:
@@ -188,7 +200,7 @@ class Batch:
         with self._gathering:
             if self._at_hand is None and not self._is_closed:
                 stack = ExitStack()
-                stack.enter_context(level.gathered(self._tiles))
+                stack.enter_context(level.gathered(list(self._tiles)))
                 self._at_hand = stack
 
     def work(self) -> None:
@@ -236,6 +248,7 @@ class Batch:
     def close(self) -> None:
         """Leave out what nobody has begun, and let go of what was at hand."""
         self.rest.clear()
+        self._given.clear()
         if self._level is None or not self._level.gathers:
             return
         with self._gathering:
@@ -274,66 +287,6 @@ def read_into(needs: Sequence[Need], outs: Sequence[Array] | Array, max_workers:
 def _copied(out: Array, pixels: Array) -> Array:
     out[...] = pixels
     return out
-
-
-def read_parts(image: 'Image', boxes: Iterable[BoxLike], max_workers: int) -> Iterator[Part]:
-    """Yield boxes and their pixels in the order asked, some read ahead: see `Image.parts`."""
-    helpers = 0 if is_worker() else max_workers if max_workers > 1 else 0
-    process = os.getpid()
-    windows = _windows(image, boxes)
-    ahead: deque[_Window] = deque()
-
-    def look_ahead() -> None:
-        """Begin the next window where nothing of the others waits for a thread."""
-        if len(ahead) < 2 and not any(window.batch.rest for window in ahead):
-            window = next(windows, None)
-            if window is not None:
-                ahead.append(window)
-                start_helpers(window.batch.work, min(helpers, len(window.batch.rest)))
-
-    try:
-        look_ahead()
-        while ahead:
-            window = ahead[0]
-            for i, box in enumerate(window.boxes):
-                if os.getpid() != process:  # forked meanwhile: nobody is at work here, and locks may be taken
-                    yield box.pair, image.read(box)
-                    continue
-                pixels = window.batch.take(i, helps=not helpers)
-                if helpers:
-                    look_ahead()
-                yield box.pair, pixels
-                del pixels
-            ahead.popleft()
-            look_ahead()
-    finally:
-        if os.getpid() == process:
-            for window in ahead:
-                window.batch.close()
-
-
-class _Window(NamedTuple):
-    boxes: list[Box]
-    batch: Batch
-
-
-def _windows(image: 'Image', boxes: Iterable[BoxLike]) -> Iterator[_Window]:
-    """Cut boxes into batches of bounded memory."""
-    pixel_bytes = image.shape[2] * image.dtype.itemsize
-    taken: list[Box] = []
-    needs: list[Need] = []
-    size_bytes = 0
-    for pair in boxes:
-        box = as_box(pair)
-        need = image.need(box)
-        size_bytes += need.size_bytes + (box.y1 - box.y0) * (box.x1 - box.x0) * pixel_bytes
-        taken.append(box)
-        needs.append(need)
-        if size_bytes >= _WINDOW_BYTES or len(taken) == _MOST_IN_WINDOW:
-            yield _Window(taken, Batch(needs))
-            taken, needs, size_bytes = [], [], 0
-    if taken:
-        yield _Window(taken, Batch(needs))
 
 
 def gathered(image: 'Image', boxes: Iterable[Box]) -> AbstractContextManager[None]:

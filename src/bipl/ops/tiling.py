@@ -5,8 +5,7 @@ A grid is a value: integers and which cells are used.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
-from math import ceil, floor, isfinite, prod
+from math import ceil, floor, isfinite
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -18,10 +17,6 @@ from bipl.parallel import ordered_map
 
 Array: TypeAlias = npt.NDArray[Any]
 Index: TypeAlias = tuple[int, int]
-
-# Tiles that one thread reads in a row.
-_RUN_BYTES = 2**23
-_MOST_IN_A_RUN = 8
 
 
 class Tile(NamedTuple):
@@ -202,30 +197,17 @@ def tiles_of(image: ArrayLike, grid: TileGrid, max_workers: int | None) -> Itera
     A slide or level gives fresh arrays, with its background outside.  A numpy array gives views of itself,
     and copies with 0 for tiles that reach outside.
     """
-    part = getattr(image, 'part', None)
+    parts = getattr(image, 'parts', None)
+    if parts is not None:
+        boxes = (grid.box(idx) for idx in grid.used())
+        for idx, (_, pixels) in zip(grid.used(), parts(boxes, max_workers), strict=True):
+            yield Tile(idx, grid.vec(idx), pixels)
+        return
 
-    def read(run: tuple[Index, ...]) -> list[Tile]:
-        boxes = (grid.box(idx) for idx in run)
-        data = [part(*box) if part is not None else _cut(image, box) for box in boxes]
-        return [Tile(idx, grid.vec(idx), pixels) for idx, pixels in zip(run, data, strict=True)]
+    def read(idx: Index) -> Tile:
+        return Tile(idx, grid.vec(idx), _cut(image, grid.box(idx)))
 
-    if isinstance(image, np.ndarray):
-        max_workers = 1
-    elif max_workers is None:
-        max_workers = getattr(image, 'default_workers', None)
-    # Neighbours share what they are made of: a thread that reads several in a row waits for no other.
-    tile_bytes = grid.side**2 * prod(image.shape[2:]) * np.dtype(getattr(image, 'dtype', 'u1')).itemsize
-    length = min(max(_RUN_BYTES // tile_bytes, 1), _MOST_IN_A_RUN) if max_workers != 1 else 1
-    for run in ordered_map(read, _runs(grid.used(), length), max_workers=max_workers):
-        run.reverse()
-        while run:
-            yield run.pop()  # and holds it no longer
-
-
-def _runs(indices: Iterator[Index], length: int) -> Iterator[tuple[Index, ...]]:
-    """Yield indices by the dozen."""
-    while run := tuple(islice(indices, length)):
-        yield run
+    yield from ordered_map(read, grid.used(), max_workers=1 if isinstance(image, np.ndarray) else max_workers)
 
 
 def _cut(image: ArrayLike, box: tuple[Span, Span]) -> Array:

@@ -1,0 +1,99 @@
+"""Long batches: boxes read window by window, the next one while this one is consumed."""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from bipl.geometry import Box, BoxLike, Span, as_box
+from bipl.levels.batch import Batch, Need
+from bipl.levels.source import Array
+from bipl.parallel import is_worker, start_helpers
+
+if TYPE_CHECKING:
+    from bipl.levels.image import Image
+
+Part: TypeAlias = tuple[tuple[Span, Span], Array]
+
+# Of a window: the pixels of its boxes, and of what they are made of.
+_WINDOW_BYTES = 2**26
+_MOST_IN_WINDOW = 512
+
+
+class _Window(NamedTuple):
+    boxes: list[Box]
+    batch: Batch
+
+
+class _Reading:
+    """The windows of a long batch: the one that is consumed, the next, and one that is only planned."""
+
+    def __init__(self, image: 'Image', boxes: Iterable[BoxLike], helpers: int) -> None:
+        self._windows = _windows(image, boxes)
+        self._helpers = helpers
+        self.ahead: deque[_Window] = deque(islice(self._windows, 1))
+
+    def look_ahead(self) -> None:
+        """Begin the next window where nothing of the one before waits for a thread, and plan that after it.
+
+        A window that is read knows what the next one needs, so that no tile of both is decoded twice.
+        """
+        while len(self.ahead) < 3 and (planned := next(self._windows, None)) is not None:
+            if self.ahead:
+                self.ahead[-1].batch.following = planned.batch
+            self.ahead.append(planned)
+        for _, batch in islice(self.ahead, 2):
+            if not batch.is_begun:
+                batch.is_begun = True
+                start_helpers(batch.work, min(self._helpers, len(batch.rest)))
+            if batch.rest:
+                return
+
+    def close(self) -> None:
+        """Leave out what nobody has begun."""
+        for _, batch in self.ahead:
+            batch.close()
+
+
+def read_parts(image: 'Image', boxes: Iterable[BoxLike], max_workers: int) -> Iterator[Part]:
+    """Yield boxes and their pixels in the order asked, some read ahead: see `Image.parts`."""
+    helpers = max_workers if max_workers > 1 and not is_worker() else 0
+    process = os.getpid()
+    reading = _Reading(image, boxes, helpers)
+    try:
+        while reading.ahead:
+            reading.look_ahead()
+            window = reading.ahead[0]
+            for i, box in enumerate(window.boxes):
+                if os.getpid() != process:  # forked meanwhile: nobody is at work here, and locks may be taken
+                    yield box.pair, image.read(box)
+                    continue
+                pixels = window.batch.take(i, helps=not helpers)
+                if helpers:
+                    reading.look_ahead()
+                yield box.pair, pixels
+                del pixels
+            reading.ahead.popleft()
+    finally:
+        if os.getpid() == process:
+            reading.close()
+
+
+def _windows(image: 'Image', boxes: Iterable[BoxLike]) -> Iterator[_Window]:
+    """Cut boxes into batches of bounded memory."""
+    pixel_bytes = image.shape[2] * image.dtype.itemsize
+    taken: list[Box] = []
+    needs: list[Need] = []
+    size_bytes = 0
+    for pair in boxes:
+        box = as_box(pair)
+        need = image.need(box)
+        size_bytes += need.size_bytes + (box.y1 - box.y0) * (box.x1 - box.x0) * pixel_bytes
+        taken.append(box)
+        needs.append(need)
+        if size_bytes >= _WINDOW_BYTES or len(taken) == _MOST_IN_WINDOW:
+            yield _Window(taken, Batch(needs))
+            taken, needs, size_bytes = [], [], 0
+    if taken:
+        yield _Window(taken, Batch(needs))
