@@ -2,13 +2,14 @@
 
 import argparse
 
-from benchmarks import drivers, imports, mosaics, opening, reading, remote, scaling, writing
+from benchmarks import drivers, imports, jpeg2000, mosaics, opening, reading, remote, scaling, writing
 
 BENCHMARKS = {
     'imports': imports.main,
     'opening': opening.main,
     'reading': reading.main,
     'scaling': scaling.main,
+    'jpeg2000': jpeg2000.main,
     'drivers': drivers.main,
     'mosaics': mosaics.main,
     'writing': writing.main,

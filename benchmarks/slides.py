@@ -4,11 +4,16 @@ import os
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
 import tifffile
+
+from bipl import Slide
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / '.cache' / 'benchmarks'
@@ -57,6 +62,45 @@ def single_level_slide(side: int = 40_000) -> Path:
         )
     part.replace(path)
     return path
+
+
+def jpeg2000_slide(side: int = 4096) -> Path:
+    """Return an SVS of JPEG 2000: a part of the tissue slide, or `BIPL_BENCH_JPEG2000` where that is set."""
+    if given := os.environ.get('BIPL_BENCH_JPEG2000'):
+        return Path(given)
+    path = CACHE / f'jpeg2000-{side}.svs'
+    if path.exists():
+        return path
+    with Slide.open(tissue_slide()) as slide:
+        y, x = ((size - side) // 2 for size in slide.shape[:2])
+        pixels = slide[y : y + side, x : x + side]
+    part = path.with_suffix('.part')
+    with tifffile.TiffWriter(part) as out:
+        for factor in (1, 4):
+            level = np.ascontiguousarray(pixels[::factor, ::factor])
+            out.write(
+                map(_encoded, (level[y : y + TILE, x : x + TILE] for y, x in _corners(level))),
+                shape=level.shape,
+                dtype=np.uint8,
+                tile=(TILE, TILE),
+                compression=33005,
+                photometric='rgb',
+                description=f'Aperio Image Library\r\n{side}x{side} (256x256) J2K/KDU',
+                metadata=None,
+            )
+    part.replace(path)
+    return path
+
+
+def _corners(pixels: np.ndarray[Any, Any]) -> Iterator[tuple[int, int]]:
+    return product(range(0, pixels.shape[0], TILE), range(0, pixels.shape[1], TILE))
+
+
+def _encoded(tile: np.ndarray[Any, Any]) -> bytes:
+    """Encode at 38 dB with the irreversible transform, which is what scanners use."""
+    return bytes(
+        imagecodecs.jpeg2k_encode(np.ascontiguousarray(tile), level=38, codecformat='j2k', reversible=False)
+    )
 
 
 def slide_of_many_tiles(count: int) -> Path:

@@ -49,6 +49,7 @@ def sound_files() -> list[bytes]:
     ]
     return [
         build_svs(IMAGE, tile=64, downsamples=(1, 4)),
+        build_svs(IMAGE, tile=128, downsamples=(1,), compression='aperio_33005', thumbnail=False),
         *(build_tiff([directory, directory], big=i % 2 == 1) for i, directory in enumerate(tiffs)),
         *map(build_bif, BIFS),
         bytes(imagecodecs.png_encode(IMAGE)),
@@ -82,6 +83,7 @@ def read(data: bytes, chance: Random) -> None:
         for level in (*slide.levels, *(slide.extras[name] for name in slide.extras)):
             y, x = (chance.randrange(max(1, size)) for size in level.shape[:2])
             level.part((y - 50, y + 100), (x - 50, x + 100))
+            level.octave().part((y // 2 - 50, y // 2 + 50), (x // 2 - 50, x // 2 + 50))
         dict(slide.properties)
         if max(slide.shape[:2]) < 20_000:
             slide.thumbnail(64)

@@ -87,7 +87,7 @@ def test_each_tile_is_decoded_once_however_small_the_cache(view: str, workers: i
 
 
 def test_neighbouring_windows_share_their_tiles(slide: Slide, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('bipl.levels.parts._WINDOW_BYTES', 16 * 150 * 150 * 3 * 2)
+    monkeypatch.setattr('bipl.levels.parts._WINDOW_BYTES', 16 * 150 * 150 * 3)
     process_cache().clear()
     monkeypatch.setattr(process_cache(), '_budget_bytes', 10 * 96 * 96 * 3)
     boxes = [((y, y + 150), (x, x + 150)) for y in range(0, 700, 90) for x in range(0, 1000, 90)]

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
@@ -108,14 +107,20 @@ def test_broken_file_is_not_passed_on(tmp_path: Path) -> None:
 
 
 def test_entry_points_are_registered_when_a_slide_is_opened(
-    svs: Path, monkeypatch: pytest.MonkeyPatch
+    svs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    point = EntryPoint('renamed', f'{__name__}:Renamed', registry.ENTRY_POINTS)
-    monkeypatch.setattr(EntryPoint, 'load', lambda _: Renamed)
-    monkeypatch.setattr(
-        'importlib.metadata.entry_points', lambda group: [point] if group == point.group else []
+    (tmp_path / 'plugged.py').write_text(
+        'from bipl.drivers.tiff import TiffDriver\n\n\n'
+        'class Renamed(TiffDriver):\n    name = "renamed"\n    regex = r".*\\.svs"\n'
     )
+    (tmp_path / 'plugged-1.0.dist-info').mkdir()
+    (tmp_path / 'plugged-1.0.dist-info' / 'METADATA').write_text('Name: plugged\nVersion: 1.0\n')
+    points = f'[{registry.ENTRY_POINTS}]\nrenamed = plugged:Renamed\n'
+    (tmp_path / 'plugged-1.0.dist-info' / 'entry_points.txt').write_text(points)
     registry._plugged_in.cache_clear()
+    assert Slide.open(svs).driver == 'tiff'
+    registry._plugged_in.cache_clear()
+    monkeypatch.syspath_prepend(tmp_path)
     assert Slide.open(svs).driver == 'renamed'
 
 

@@ -11,6 +11,10 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
+# So few at a time that what they take as real numbers is memory that was used before: pages that are new cost
+# more than the arithmetic.
+_STEP_PIXELS = 2**14
+
 
 def upright_grey(array: Array, bits: int) -> Array:
     """Turn inverted grey (0 is white) the right way round; a second channel, alpha, stays.
@@ -96,16 +100,30 @@ def ycbcr_to_rgb(
     top = 2 ** (8 * array.dtype.itemsize if bits is None else bits) - 1
     middle = (top + 1) // 2
     black_white = reference or (0, top, middle, top, middle, top)
-    luma_red, luma_green, luma_blue = coefficients
-    y = _scaled(array[:, :, 0], black_white[0], black_white[1], top)
-    cb = _scaled(array[:, :, 1], black_white[2], black_white[3], top - middle)
-    cr = _scaled(array[:, :, 2], black_white[4], black_white[5], top - middle)
-    red = y + (2 - 2 * luma_red) * cr
-    blue = y + (2 - 2 * luma_blue) * cb
-    green = (y - luma_blue * blue - luma_red * red) / luma_green
-    rgb = np.stack([red, green, blue], axis=2)
-    rgb = np.clip(np.rint(rgb, out=rgb), 0, top, out=rgb).astype(array.dtype, copy=False)
-    return rgb if array.shape[2] == 3 else np.concatenate([rgb, array[:, :, 3:]], axis=2)
+    out = np.empty(array.shape, array.dtype)
+    step = max(1, _STEP_PIXELS // max(1, array.shape[1]))
+    for first in range(0, len(array), step):
+        rows = array[first : first + step]
+        y = _scaled(rows[:, :, 0], black_white[0], black_white[1], top)
+        cb = _scaled(rows[:, :, 1], black_white[2], black_white[3], top - middle)
+        cr = _scaled(rows[:, :, 2], black_white[4], black_white[5], top - middle)
+        for i, plane in enumerate(_rgb_planes(y, cb, cr, coefficients)):
+            out[first : first + step, :, i] = np.clip(np.rint(plane, out=plane), 0, top, out=plane)
+    out[:, :, 3:] = array[:, :, 3:]
+    return out
+
+
+def _rgb_planes(y: Array, cb: Array, cr: Array, luma: tuple[float, float, float]) -> tuple[Array, ...]:
+    """Turn planes of YCbCr into red, green and blue, in place."""
+    luma_red, luma_green, luma_blue = luma
+    cr *= 2 - 2 * luma_red
+    cr += y
+    cb *= 2 - 2 * luma_blue
+    cb += y
+    y -= luma_blue * cb
+    y -= luma_red * cr
+    y /= luma_green
+    return cr, y, cb
 
 
 def _scaled(codes: Array, black: float, white: float, span: float) -> Array:
@@ -113,6 +131,8 @@ def _scaled(codes: Array, black: float, white: float, span: float) -> Array:
     exact: type[np.float32 | np.float64] = np.float32 if codes.dtype.itemsize <= 2 else np.float64
     scale = span / (white - black) if white != black else 1.0
     scaled: Array = codes.astype(exact)
-    scaled -= exact(black)
-    scaled *= exact(scale)
+    if black:
+        scaled -= exact(black)
+    if scale != 1:
+        scaled *= exact(scale)
     return scaled

@@ -1,27 +1,19 @@
 """Segments that are images of a format of their own: JPEG 2000, WebP, PNG, JPEG XL, LERC, fax."""
 
 import io
-import struct
 import sys
 from collections.abc import Callable
-from typing import NamedTuple
 
 import imagecodecs
 import numpy as np
 
 from bipl.codecs import claims, colour
+from bipl.codecs.codestream import StreamSize, stream_size
 from bipl.codecs.segment import Array, Buffer, Decoder, SegmentFormat, check_claim
 from bipl.codecs.versions import imagecodecs_version
 
-# Marker, length, capabilities, right, bottom, left, top, four of its tiles, number of components; then depth,
-# column step and row step of each.
-_SIZ = struct.Struct('>2sHH4I4IH')
-_SIZ_MARKER = b'\xff\x51'
-_COD_MARKER = b'\xff\x52'
-# It comes first in a codestream, after some hundred bytes of boxes in a JP2.
-_MOST_BYTES_TO_SIZ = 4096
 _MOST_LERC_OVERHEAD_BYTES = 2**16
-# The release of imagecodecs that decodes JPEG 2000 at lower resolutions; Pillow does, but holds the GIL.
+# The release of imagecodecs that decodes JPEG 2000 at lower resolutions, for Python 3.12 and later.
 _SKIPS_RESOLUTIONS = (2026, 10, 10)
 
 
@@ -49,9 +41,17 @@ def webp(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
 def jpeg2000(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
     """Decode JPEG 2000, a codestream or a JP2 file."""
     del shape
-    if (size := stream_size(data)) is not None:
-        check_claim((size.height, size.width), form)
+    _checked_size(data, form)
     return np.asarray(imagecodecs.jpeg2k_decode(data))
+
+
+def _checked_size(data: Buffer, form: SegmentFormat) -> StreamSize | None:
+    """Return what the head says; None if that cannot be found, and the decoder says what is wrong."""
+    size = stream_size(data)
+    if size is not None:
+        check_claim((size.height, size.width), form)
+        size.check(form.samples)
+    return size
 
 
 def jpeg2000_ycbcr(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
@@ -78,12 +78,21 @@ def jpeg2000_reduced(data: Buffer, form: SegmentFormat, shape: tuple[int, int], 
         If the stream has no such resolution.
     """
     del shape
-    size = stream_size(data)
+    size = _checked_size(data, form)
     if size is None or size.resolutions < times:
         raise ValueError(f'expected a JPEG 2000 stream of {times} lower resolutions, found {size}')
-    check_claim((size.height, size.width), form)
     if imagecodecs_version() >= _SKIPS_RESOLUTIONS:
         return np.asarray(imagecodecs.jpeg2k_decode(data, skipres=times))
+    from bipl.codecs import openjpeg
+
+    library = openjpeg.load() if openjpeg.can_decode(size) else None
+    if library is not None:
+        return library.decode(data, size, times, form.empty)
+    return _reduced_by_pillow(data, times)
+
+
+def _reduced_by_pillow(data: Buffer, times: int) -> Array:
+    """Decode by Pillow, which holds the GIL."""
     from PIL import Image as PillowImage
 
     with PillowImage.open(io.BytesIO(data)) as picture:
@@ -95,33 +104,6 @@ def jpeg2000_reduced(data: Buffer, form: SegmentFormat, shape: tuple[int, int], 
 def jpeg2000_ycbcr_reduced(data: Buffer, form: SegmentFormat, shape: tuple[int, int], times: int) -> Array:
     """Decode 33003 at a lower resolution, see `jpeg2000_ycbcr`."""
     return _to_rgb(jpeg2000_reduced(data, form, shape, times), data, form)
-
-
-class StreamSize(NamedTuple):
-    """What the SIZ and COD segments of a JPEG 2000 stream say (ITU-T T.800, A.5.1 and A.6.1)."""
-
-    height: int
-    width: int
-    column_steps: bytes
-    resolutions: int
-    depths: bytes
-
-
-def stream_size(data: Buffer) -> StreamSize | None:
-    """Read the SIZ segment; None if it is not where it belongs."""
-    head = bytes(data[:_MOST_BYTES_TO_SIZ])
-    start = head.find(_SIZ_MARKER)
-    if start < 0 or len(head) < start + _SIZ.size:
-        return None
-    _, size, _, right, bottom, left, top, *_, components = _SIZ.unpack_from(head, start)
-    steps = head[start + _SIZ.size + 1 : start + 2 + size : 3]
-    coding = head.find(_COD_MARKER, start + 2 + size)
-    # Marker, length, style, progression, layers, component transform; then the number of decompositions.
-    resolutions = head[coding + 9] if 0 <= coding < len(head) - 9 else 0
-    depths = head[start + _SIZ.size : start + 2 + size : 3]
-    return StreamSize(
-        max(bottom - top, 0), max(right - left, 0), steps[:components], resolutions, depths[:components]
-    )
 
 
 def lerc(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:

@@ -14,8 +14,8 @@ import imagecodecs
 import numpy as np
 
 from bipl.codecs import claims, jpeg
+from bipl.codecs.codestream import stream_size
 from bipl.codecs.colour import cmyk_to_rgb
-from bipl.codecs.images import stream_size
 from bipl.codecs.segment import Array, Buffer, SegmentFormat
 
 _PNG = b'\x89PNG\r\n\x1a\n'

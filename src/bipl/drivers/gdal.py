@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from bipl.codecs.images import stream_size
+from bipl.codecs.codestream import stream_size
 from bipl.drivers.base import Driver, path_of
 from bipl.drivers.libgdal import Dataset, GdalError, load
 from bipl.errors import (

@@ -1,8 +1,11 @@
 """Which driver is asked for which path, and in what order."""
 
+import os
+import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 
 from bipl.drivers.base import REGISTERED, Driver, Registration
 from bipl.errors import UnsupportedSlideError
@@ -29,6 +32,8 @@ _BUILT_IN = (
 @cache
 def _plugged_in() -> tuple[Registration, ...]:
     """Load other packages' drivers, once."""
+    if not _is_named_by_others():
+        return ()
     from importlib.metadata import entry_points
 
     found = []
@@ -41,6 +46,29 @@ def _plugged_in() -> tuple[Registration, ...]:
             )
         found.append(Registration.of(driver.regex, driver, driver.name))
     return tuple(found)
+
+
+def _is_named_by_others() -> bool:
+    """Whether an installed package may name the group: `importlib.metadata` takes 20 ms to say no.
+
+    Packages outside plain folders (zip files, importers of their own) are left to it.
+    """
+    for folder in sys.path:
+        try:
+            names = os.listdir(folder or '.')  # noqa: PTH208 - by name, before a path is made
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return True
+        for name in names:
+            if name.endswith(('.dist-info', '.egg-info')):
+                try:
+                    text = Path(folder, name, 'entry_points.txt').read_bytes()
+                except OSError:
+                    continue
+                if ENTRY_POINTS.encode() in text:
+                    return True
+    return False
 
 
 def _loaded(driver: type[Driver] | str) -> type[Driver]:

@@ -4,8 +4,9 @@ from bipl.drivers.base import Driver
 from bipl.settings import Settings
 from bipl.storage.opening import open_source
 from bipl.storage.source import Access, Sourceable
-from bipl.tiff.file import open_tiff
-from bipl.vendors import aperio, generic, ventana
+from bipl.tiff.file import TiffFile, open_tiff
+from bipl.vendors import aperio
+from bipl.vendors.info import SlideInfo
 
 
 class TiffDriver(Driver):
@@ -17,11 +18,7 @@ class TiffDriver(Driver):
         self._source = open_source(source, access=access, settings=settings)
         try:
             tiff = open_tiff(self._source)
-            self.info = (
-                aperio.describe(tiff)
-                or ventana.describe(tiff, settings.bif_placement)
-                or generic.describe(tiff)
-            )
+            self.info = aperio.describe(tiff) or _describe(tiff, settings)
         except BaseException:
             self._source.close()
             raise
@@ -29,3 +26,10 @@ class TiffDriver(Driver):
     def close(self) -> None:
         """Let go of the file."""
         self._source.close()
+
+
+def _describe(tiff: TiffFile, settings: Settings) -> SlideInfo:
+    """Ask those who know other vendors; their modules are imported when there is something to ask."""
+    from bipl.vendors import generic, ventana
+
+    return ventana.describe(tiff, settings.bif_placement) or generic.describe(tiff)

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
-from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
@@ -96,17 +95,14 @@ class Batch:
     rest
         What nobody has begun: for each tile, the boxes that it is for.
     is_begun
-        Whether helpers were sent.
+        Whether it has the memory to read into.
     following
-        The batch that is read next: it is given the tiles that both need.
+        The batch that is read next: it, or one after it, is given the tiles that both need.
     """
 
     def __init__(self, needs: Sequence[Need], outs: Sequence[Array | None] | None = None) -> None:
         self._needs = needs
-        self._pixels: list[Array | None] = [
-            None if need.level is None else need.level.blank(need.box, out)
-            for need, out in zip(needs, repeat(None, len(needs)) if outs is None else outs, strict=True)
-        ]
+        self._pixels: list[Array | None] = [None] * len(needs) if outs is None else list(outs)
         self._results: list[Array | None] = [None] * len(needs)
         self._errors: dict[int, BaseException] = {}
         self._left = [0] * len(needs)
@@ -121,8 +117,14 @@ class Batch:
         self.is_begun = False
         self.following: Batch | None = None
         self._given: dict[int, Array] = {}
-        for i, left in enumerate(self._left):
-            if not left:
+
+    def begin(self) -> None:
+        """Take the memory; what touches no tile is there then."""
+        self.is_begun = True
+        for i, need in enumerate(self._needs):
+            if need.level is not None:
+                self._pixels[i] = need.level.blank(need.box, self._pixels[i])
+            if not self._left[i]:
                 self._finish(i)
 
     def _planned(self) -> list[Sequence[Use]]:
@@ -169,13 +171,23 @@ class Batch:
         pixels = self._given.pop(first.tile, None)
         if pixels is None:
             pixels = level.tile_at(first, is_sweep=True)
-        following = self.following
-        if following is not None and pixels is not None and first.tile in following._tiles:  # noqa: SLF001
-            following._given[first.tile] = pixels  # noqa: SLF001 - not to be decoded again
+        if pixels is not None:
+            self._hand_on(first.tile, pixels)
         for i, place in uses:
             out = self._pixels[i]
             if out is not None and place is not None:
                 level.paste(out, self._needs[i].box, place, pixels)
+
+    def takes(self, tile: int, pixels: Array) -> bool:
+        """Have a tile given that it needs, so that it is not decoded again, and say whether it does."""
+        if tile in self._tiles:
+            self._given[tile] = pixels
+        return tile in self._tiles
+
+    def _hand_on(self, tile: int, pixels: Array) -> None:
+        batch = self.following
+        while batch is not None and not batch.takes(tile, pixels):
+            batch = batch.following
 
     def _finish(self, i: int) -> None:
         """Make what was asked for of the pixels of a box."""
@@ -278,6 +290,7 @@ def read_into(needs: Sequence[Need], outs: Sequence[Array] | Array, max_workers:
         [out if need.finish is None else None for need, out in zip(needs, outs, strict=True)],
     )
     try:
+        batch.begin()
         share_out(batch.settle, list(batch.rest), most_workers=max_workers)
         batch.check()
     finally:

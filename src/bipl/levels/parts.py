@@ -19,6 +19,8 @@ Part: TypeAlias = tuple[tuple[Span, Span], Array]
 # Of a window: the pixels of its boxes, and of what they are made of.
 _WINDOW_BYTES = 2**26
 _MOST_IN_WINDOW = 512
+# Of the next ones it is known what they need, so that tiles wait for them: a row of tiles over a wide slide.
+_MOST_PLANNED = 6
 
 
 class _Window(NamedTuple):
@@ -27,7 +29,7 @@ class _Window(NamedTuple):
 
 
 class _Reading:
-    """The windows of a long batch: the one that is consumed, the next, and one that is only planned."""
+    """The windows of a long batch: the one that is consumed, the next, and some that are only planned."""
 
     def __init__(self, image: 'Image', boxes: Iterable[BoxLike], helpers: int) -> None:
         self._windows = _windows(image, boxes)
@@ -35,17 +37,17 @@ class _Reading:
         self.ahead: deque[_Window] = deque(islice(self._windows, 1))
 
     def look_ahead(self) -> None:
-        """Begin the next window where nothing of the one before waits for a thread, and plan that after it.
+        """Begin the next window where nothing of the one before waits for a thread, and plan those after it.
 
-        A window that is read knows what the next one needs, so that no tile of both is decoded twice.
+        A window that is read knows what the next ones need, so that no tile of two is decoded twice.
         """
-        while len(self.ahead) < 3 and (planned := next(self._windows, None)) is not None:
+        while len(self.ahead) < _MOST_PLANNED and (planned := next(self._windows, None)) is not None:
             if self.ahead:
                 self.ahead[-1].batch.following = planned.batch
             self.ahead.append(planned)
         for _, batch in islice(self.ahead, 2):
             if not batch.is_begun:
-                batch.is_begun = True
+                batch.begin()
                 start_helpers(batch.work, min(self._helpers, len(batch.rest)))
             if batch.rest:
                 return
@@ -89,7 +91,8 @@ def _windows(image: 'Image', boxes: Iterable[BoxLike]) -> Iterator[_Window]:
     for pair in boxes:
         box = as_box(pair)
         need = image.need(box)
-        size_bytes += need.size_bytes + (box.y1 - box.y0) * (box.x1 - box.x0) * pixel_bytes
+        size_bytes += (box.y1 - box.y0) * (box.x1 - box.x0) * pixel_bytes
+        size_bytes += need.size_bytes if need.finish is not None else 0
         taken.append(box)
         needs.append(need)
         if size_bytes >= _WINDOW_BYTES or len(taken) == _MOST_IN_WINDOW:

@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from bipl.storage.source import Sourceable
 
-# `s3://`, and fsspec's chains, `zip://a.tif::https://host/slides.zip`.
-_URL = re.compile(r'[a-z][a-z0-9+.-]+://.*', re.IGNORECASE | re.DOTALL)
-_USER = re.compile(r'://[^/?#@]*@')
-_USER_AND_PASSWORD = re.compile(r'://[^/?#@:]*:[^/?#@]*@')
-_QUERY = re.compile(r'[?#].*', re.DOTALL)
+# Texts, compiled where they are used: opening a local file asks only whether it is a URL.
+_USER = r'://[^/?#@]*@'
+_USER_AND_PASSWORD = r'://[^/?#@:]*:[^/?#@]*@'
+_QUERY = r'(?s)[?#].*'
+_OF_SCHEMES = str.maketrans('+-.', 'xxx')
 _HARMLESS = frozenset(
     ('endpoint_url', 'profile', 'region_name', 'account_name', 'account_host', 'project', 'host', 'protocol')
 )
@@ -74,9 +73,15 @@ def is_url(source: object) -> bool:
     if not isinstance(source, str | os.PathLike):
         return False
     text = os.fspath(source)
-    if not isinstance(text, str) or _URL.fullmatch(text) is None or local_path(text) is not None:
+    if not isinstance(text, str) or '://' not in text or not _is_scheme(text.partition('://')[0]):
         return False
     return isinstance(source, Address) or not os.path.exists(text)  # noqa: PTH110 - Path makes one / of two
+
+
+def _is_scheme(text: str) -> bool:
+    """Whether this is what stands before `://`, also at the head of fsspec's chains; a drive letter is not."""
+    is_of_scheme = text.isascii() and text[:1].isalpha() and text.translate(_OF_SCHEMES).isalnum()
+    return is_of_scheme and len(text) > 1 and text.lower() != 'file'
 
 
 def local_path(source: str | os.PathLike[str]) -> Path | None:
@@ -84,6 +89,8 @@ def local_path(source: str | os.PathLike[str]) -> Path | None:
     text = os.fspath(source)
     if not isinstance(text, str) or not text.lower().startswith('file://'):
         return None
+    from urllib.parse import unquote, urlsplit
+
     return Path(unquote(urlsplit(text).path))
 
 
@@ -95,12 +102,12 @@ def clean_name(url: str) -> str:
 def _clean(url: str) -> str:
     # `abfs://container@account...` is no user; one with a password is, whatever the scheme.
     user = _USER if url.lower().startswith(_WEB) else _USER_AND_PASSWORD
-    return _QUERY.sub('', user.sub('://', url))
+    return re.sub(_QUERY, '', re.sub(user, '://', url))
 
 
 def secrets_of(url: str, options: Mapping[str, Any]) -> frozenset[str]:
     """Return the texts that may not be seen: what `clean_name` leaves out, and texts among the options."""
-    parts = _QUERY.findall(url) + [user.strip('/:@') for user in _USER_AND_PASSWORD.findall(url)]
+    parts = re.findall(_QUERY, url) + [user.strip('/:@') for user in re.findall(_USER_AND_PASSWORD, url)]
     parts += re.findall(r'=([^&#]{4,})', url)
     return frozenset(text for text in (*parts, *_texts(options)) if len(text) > 3)
 
@@ -120,4 +127,4 @@ def without_secrets(text: str, secrets: frozenset[str]) -> str:
     """Return a text in which each secret is `***`."""
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, '***')
-    return _USER_AND_PASSWORD.sub('://', text)
+    return re.sub(_USER_AND_PASSWORD, '://', text)

@@ -1,6 +1,5 @@
 """What any TIFF's fields tell of a slide: properties under OpenSlide's names, mpp, quickhash."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from xml.etree.ElementTree import Element, TreeBuilder
@@ -179,6 +178,8 @@ def quickhash(coarsest: TiffTiles, first: Directory) -> str | None:
         total += segments[-1][1]
         if total > _MOST_HASHED_BYTES:
             return None
+    import hashlib
+
     digest = hashlib.sha256()
     with first.source.gathered(segments):
         for offset, size in segments:
