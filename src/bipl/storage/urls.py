@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from bipl.storage.source import Sourceable
 
 # Texts, compiled where they are used: opening a local file asks only whether it is a URL.
 _USER = r'://[^/?#@]*@'
-_USER_AND_PASSWORD = r'://[^/?#@:]*:[^/?#@]*@'
+_USER_AND_MORE = r'://[^/?#@:]*:[^/?#@]*@'
 _QUERY = r'(?s)[?#].*'
 _OF_SCHEMES = str.maketrans('+-.', 'xxx')
 _HARMLESS = frozenset(
@@ -20,11 +19,10 @@ _HARMLESS = frozenset(
 _WEB = ('http://', 'https://', 'ftp://', 'sftp://', 'ssh://', 'webdav://', 'smb://')
 
 
-@dataclass(frozen=True, slots=True)
 class Address(os.PathLike[str]):
     """A URL with options for its file system; its text and its repr hold no credentials.
 
-    Pickles with its options.
+    Immutable; pickles with its options.
 
     Attributes
     ----------
@@ -34,8 +32,11 @@ class Address(os.PathLike[str]):
         `storage_options` as fsspec has them: `{'anon': True}`, `{'profile': 'lab'}`, `{'headers': ...}`.
     """
 
-    url: str = field(repr=False)
-    options: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
+    __slots__ = ('options', 'url')
+
+    def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
+        self.url = url
+        self.options: Mapping[str, Any] = options or {}
 
     def __fspath__(self) -> str:
         return self.url
@@ -79,9 +80,11 @@ def is_url(source: object) -> bool:
 
 
 def _is_scheme(text: str) -> bool:
-    """Whether this is what stands before `://`, also at the head of fsspec's chains; a drive letter is not."""
-    is_of_scheme = text.isascii() and text[:1].isalpha() and text.translate(_OF_SCHEMES).isalnum()
-    return is_of_scheme and len(text) > 1 and text.lower() != 'file'
+    """Whether this is what stands before `://`: of fsspec's chains, too (`simplecache::s3`), no drive letter."""
+    names = text.translate(_OF_SCHEMES).split('::')
+    return (
+        text.isascii() and all(name.isalnum() and len(name) > 1 for name in names) and text.lower() != 'file'
+    )
 
 
 def local_path(source: str | os.PathLike[str]) -> Path | None:
@@ -101,13 +104,13 @@ def clean_name(url: str) -> str:
 
 def _clean(url: str) -> str:
     # `abfs://container@account...` is no user; one with a password is, whatever the scheme.
-    user = _USER if url.lower().startswith(_WEB) else _USER_AND_PASSWORD
+    user = _USER if url.lower().startswith(_WEB) else _USER_AND_MORE
     return re.sub(_QUERY, '', re.sub(user, '://', url))
 
 
 def secrets_of(url: str, options: Mapping[str, Any]) -> frozenset[str]:
     """Return the texts that may not be seen: what `clean_name` leaves out, and texts among the options."""
-    parts = re.findall(_QUERY, url) + [user.strip('/:@') for user in re.findall(_USER_AND_PASSWORD, url)]
+    parts = re.findall(_QUERY, url) + [user.strip('/:@') for user in re.findall(_USER_AND_MORE, url)]
     parts += re.findall(r'=([^&#]{4,})', url)
     return frozenset(text for text in (*parts, *_texts(options)) if len(text) > 3)
 
@@ -127,4 +130,4 @@ def without_secrets(text: str, secrets: frozenset[str]) -> str:
     """Return a text in which each secret is `***`."""
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, '***')
-    return re.sub(_USER_AND_PASSWORD, '://', text)
+    return re.sub(_USER_AND_MORE, '://', text)
