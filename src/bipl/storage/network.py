@@ -18,6 +18,20 @@ T = TypeVar('T')
 _MOST_CLOSING_S = 1.0
 
 
+def _most_requests() -> int:
+    """Return 256, or a quarter of the files that this process may have open, if that is less."""
+    try:
+        import resource
+    except ImportError:  # not on every system
+        return 256
+    most_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 256 if most_files == resource.RLIM_INFINITY else max(8, min(256, most_files // 4))
+
+
+MOST_REQUESTS_AT_ONCE = _most_requests()
+"""A request is a connection until it is answered."""
+
+
 class _Loop(asyncio.SelectorEventLoop):
     """An event loop that a fork may leave behind.
 

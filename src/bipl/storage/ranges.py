@@ -1,7 +1,9 @@
 """Planning of ranged requests: what is near is fetched together, what is large in parts."""
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from operator import itemgetter
 from typing import TypeAlias
 
 Range: TypeAlias = tuple[int, int]
@@ -28,6 +30,12 @@ def union(ranges: Iterable[tuple[int, int]], size: int) -> list[Range]:
         else:
             joined.append((start, stop))
     return joined
+
+
+def covers(apart: Sequence[Range], place: int) -> bool:
+    """Whether a byte lies in one of sorted ranges."""
+    i = bisect_right(apart, place, key=itemgetter(0)) - 1
+    return i >= 0 and place < apart[i][1]
 
 
 def merge(apart: Sequence[Range]) -> list[Range]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from bipl.errors import ClosedSlideError
 from bipl.storage import ranges as planning
 from bipl.storage.fetching import Answer, Patience, Transport, changed, empty, fetch
-from bipl.storage.network import network
+from bipl.storage.network import MOST_REQUESTS_AT_ONCE, network
 from bipl.storage.ranges import Range
 from bipl.storage.source import Buffer
 
@@ -23,14 +23,12 @@ _AHEAD_BYTES = 2**16
 # More each time where one such read follows close upon the other: directories with tables between.
 _MOST_AHEAD_BYTES = 2**19
 _NEAR_BYTES = 2**20
-# A request is a connection, until it is answered.
-MOST_REQUESTS_AT_ONCE = 256
 _salt = os.urandom(16)
 _serial = count()
 
 
 class _Pieces:
-    """Bytes that are at hand for a while, by where they begin.  Immutable."""
+    """Bytes that are at hand for a while, by where they begin; no two pieces overlap.  Immutable."""
 
     __slots__ = ('_buffers', '_starts')
 
@@ -138,8 +136,10 @@ class RemoteSource:
                 at_hand.append((start, found))
         planned = planning.merge(wanted)
         fetched = self._fetch(transport, planned)
-        at_hand += [(start, data) for (start, _), data in zip(planned, fetched, strict=True)]
-        pieces = _Pieces(at_hand)
+        pieces = _Pieces(
+            [(start, data) for (start, _), data in zip(planned, fetched, strict=True)]
+            + [piece for piece in at_hand if not planning.covers(planned, piece[0])]
+        )
         self._held.append(pieces)
         try:
             yield

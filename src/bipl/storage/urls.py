@@ -80,7 +80,7 @@ def is_url(source: object) -> bool:
 
 
 def _is_scheme(text: str) -> bool:
-    """Whether this is what stands before `://`: of fsspec's chains, too (`simplecache::s3`), no drive letter."""
+    """Whether this stands before `://`: of fsspec's chains, too (`simplecache::s3`), but no drive letter."""
     names = text.translate(_OF_SCHEMES).split('::')
     return (
         text.isascii() and all(name.isalnum() and len(name) > 1 for name in names) and text.lower() != 'file'

@@ -12,8 +12,7 @@ from fsspec.registry import get_filesystem_class, known_implementations, registr
 
 from bipl.errors import BiplError, MissingDependencyError, RemoteError
 from bipl.storage.fetching import Answer, TransientError, changed, empty
-from bipl.storage.network import network
-from bipl.storage.remote import MOST_REQUESTS_AT_ONCE
+from bipl.storage.network import MOST_REQUESTS_AT_ONCE, network
 from bipl.storage.urls import secrets_of, without_secrets
 
 # What `info` calls that which changes with the object.

@@ -20,8 +20,7 @@ from bipl.storage.fetching import (
     failure,
     no_ranges,
 )
-from bipl.storage.network import network
-from bipl.storage.remote import MOST_REQUESTS_AT_ONCE
+from bipl.storage.network import MOST_REQUESTS_AT_ONCE, network
 from bipl.storage.urls import secrets_of, without_secrets
 
 _CONTENT_RANGE = re.compile(r'bytes (\d+)-(\d+)/(\d+)')
@@ -31,7 +30,6 @@ _FINAL = (
     *(aiohttp.InvalidURL, aiohttp.TooManyRedirects, aiohttp.ClientSSLError),
     *(FileNotFoundError, PermissionError),
 )
-
 
 Prepared: TypeAlias = tuple[aiohttp.ClientSession, Any, dict[str, Any]]
 
@@ -119,7 +117,8 @@ class HttpTransport:
         if status == HTTPStatus.OK:
             size = _length(headers)
             if start or size is None or size > stop:
-                raise no_ranges(self.name, describe_status(status))
+                found = f'{describe_status(status)}, {headers.get("Content-Type", "something")[:80]}'
+                raise no_ranges(self.name, found)
             stop = size
         else:
             size = total_size(headers.get('Content-Range', ''), start, stop)

@@ -9,8 +9,7 @@ from s3fs import S3FileSystem
 
 from bipl.errors import RemoteError
 from bipl.storage.fetching import Answer, TransientError, changed, empty, failure, no_ranges
-from bipl.storage.network import network
-from bipl.storage.remote import MOST_REQUESTS_AT_ONCE
+from bipl.storage.network import MOST_REQUESTS_AT_ONCE, network
 from bipl.storage.transports.http import total_size
 from bipl.storage.urls import secrets_of, without_secrets
 
@@ -65,13 +64,13 @@ class S3Transport:
     async def get(self, start: int, stop: int, timeout_s: float) -> Answer:
         """Fetch a range; see `Transport`."""
         del timeout_s  # is the client's
-        client = await self._client()
-        bucket, path, version = client.split_path(client._strip_protocol(self._url))  # noqa: SLF001
-        options = {'Bucket': bucket, 'Key': path, 'Range': f'bytes={start}-{stop - 1}'}
-        if version:
-            options['VersionId'] = version
         error: Exception
         try:
+            client = await self._client()
+            bucket, path, version = client.split_path(client._strip_protocol(self._url))  # noqa: SLF001
+            options = {'Bucket': bucket, 'Key': path, 'Range': f'bytes={start}-{stop - 1}'}
+            if version:
+                options['VersionId'] = version
             answer = await client._call_s3('get_object', **options)  # noqa: SLF001
             if 'ContentRange' not in answer:
                 answer['Body'].close()
