@@ -194,7 +194,7 @@ def test_gathering_may_be_nested_and_what_is_at_hand_is_not_fetched_again(web: W
 
 def test_what_is_at_hand_within_a_gap_that_is_fetched_hides_nothing(web: Web) -> None:
     source = open_source(web.url('a.tif', LARGE))
-    inner, outer = (500_400, 100), [(500_000, 300), (500_600, 300)]
+    inner, outer = (500_400, 100), [(500_000, 390), (500_510, 390)]
     with source.gathered([inner]), source.gathered([*outer, inner]):
         asked = len(web.asked)
         for offset, size in (*outer, inner):
@@ -263,6 +263,35 @@ def test_queries_tell_files_apart(web: Web) -> None:
     url = web.url('a.tif', DATA)
     with Slide.open(f'{url}?x=1') as one, Slide.open(f'{url}?x=2') as two:
         assert one.levels[0]._source.key != two.levels[0]._source.key
+
+
+def leads(asked: Asked) -> str | None:
+    """Lead to a signed URL that is for ten requests."""
+    if asked.path == '/way':
+        leads.given += 1
+        return f'/a.tif?sig=s3cret&given={leads.given}'
+    leads.used[asked.path] = leads.used.get(asked.path, 0) + 1
+    return '403' if leads.used[asked.path] > 10 else None
+
+
+def test_where_a_url_leads_is_asked_until_it_expires(web: Web) -> None:
+    leads.given, leads.used = 0, {}
+    web.files['/a.tif'], web.behave = LARGE, leads
+    with Slide.open(f'{web.address}/way') as slide, Slide.open(LARGE) as local:
+        for i in range(30):
+            box = slice(100 * i, 100 * i + 200), slice(50 * i, 50 * i + 100)
+            np.testing.assert_array_equal(slide[box], local[box])
+    asked = [one.path for one in web.asked]
+    assert 2 < leads.given < len(asked) / 3  # else it would be half of all
+
+
+def test_where_a_url_with_credentials_leads_is_asked_for_each_time(web: Web) -> None:
+    web.files['/a.tif'] = LARGE
+    web.behave = lambda asked: '/a.tif' if asked.path == '/way' else None
+    with Slide.open(f'{web.address}/way', storage_options={'headers': {'X-Token': 'mine'}}) as slide:
+        slide[3000:3200, 3000:3200]
+    ways = sum(one.path == '/way' for one in web.asked)
+    assert 2 * ways == len(web.asked)
 
 
 # Failures

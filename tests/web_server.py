@@ -31,7 +31,7 @@ class Web:
     files
         By path, `/a.tif`.
     behave
-        Says of a request how it is answered: None as it should be, or one of `FAILURES`.
+        Says of a request how it is answered: None as it should be, one of `FAILURES`, or a path to go to.
     versions
         Of the ETags.
     """
@@ -86,6 +86,9 @@ class Handler(BaseHTTPRequestHandler):
         asked = Asked(self.path, start, stop, {k.lower(): v for k, v in self.headers.items()})
         self.web.asked.append(asked)
         failure = self.web.behave(asked)
+        if failure is not None and failure.startswith('/'):
+            self.answer(302, Location=failure)
+            return
         data = self.web.files.get(path)
         if failure is not None:
             FAILURES[failure](self, data or b'', start or 0, stop or 0)

@@ -31,6 +31,10 @@ _FINAL = (
     *(FileNotFoundError, PermissionError),
 )
 
+# Of a URL that another one has led to: it was for a while.
+_EXPIRED = frozenset((400, 401, 403, 404, 410))
+
+Exchanged: TypeAlias = tuple[int, Mapping[str, str], bytes]
 Prepared: TypeAlias = tuple[aiohttp.ClientSession, Any, dict[str, Any]]
 
 
@@ -48,7 +52,7 @@ async def _close(client: HTTPFileSystem) -> None:
 
 
 class HttpTransport:
-    """One URL of a web server.
+    """One URL of a web server.  Where it leads to another, that one is asked from then on, until it expires.
 
     Parameters
     ----------
@@ -68,6 +72,7 @@ class HttpTransport:
         self._options = options
         self._key = key
         self._secrets = secrets_of(url, options)
+        self._target: Any = None
 
     async def _prepared(self, headers: Mapping[str, str]) -> Prepared:
         """Return the session, the URL as it goes out, and the options of a request."""
@@ -83,14 +88,26 @@ class HttpTransport:
 
     async def get(self, start: int, stop: int, timeout_s: float) -> Answer:
         """Fetch a range; see `Transport`."""
+        target = self._target
+        if target is not None:
+            status, headers, data = await self._exchange(target, start, stop, timeout_s)
+            if status not in _EXPIRED:
+                return self._answer(status, headers, data, start, stop)
+            self._target = None
+        return self._answer(*await self._exchange(None, start, stop, timeout_s), start, stop)
+
+    async def _exchange(self, target: Any, start: int, stop: int, timeout_s: float) -> Exchanged:
+        """Ask the URL, or the one that it has led to before; return status, headers and body."""
         said, is_final = '', False
         try:
             session, url, options = await self._prepared(
                 {'Range': f'bytes={start}-{stop - 1}', 'Accept-Encoding': 'identity'}
             )
             limits = aiohttp.ClientTimeout(total=None, sock_connect=timeout_s, sock_read=timeout_s)
-            async with session.get(url, **({'timeout': limits} | options)) as response:
-                found = response.status, response.headers, await _body(response, start, stop)
+            async with session.get(target or url, **({'timeout': limits} | options)) as response:
+                if response.history and not self._options:  # else they were not meant for another host
+                    self._target = response.url
+                return response.status, response.headers, await _body(response, start, stop)
         except (aiohttp.ServerTimeoutError, TimeoutError):
             said = f'no answer within {timeout_s:g} s'
         except aiohttp.ClientPayloadError:
@@ -101,9 +118,7 @@ class HttpTransport:
         # Outside of the handlers: errors of aiohttp hold URLs, and would be shown as the reason.
         if is_final:
             raise RemoteError(f'{self.name}: expected an answer, found {said}')
-        if said:
-            raise TransientError(said)
-        return self._answer(*found, start, stop)
+        raise TransientError(said)
 
     def _answer(self, status: int, headers: Mapping[str, str], data: bytes, start: int, stop: int) -> Answer:
         """Check an answer, and say what it is if it is none."""
