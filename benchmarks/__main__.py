@@ -1,10 +1,23 @@
 """Run the benchmarks: `python -m benchmarks [NAME ...]`; without names, all of them."""
 
 import argparse
+from collections.abc import Callable
 
-from benchmarks import drivers, imports, jpeg2000, mosaics, opening, reading, remote, scaling, writing
+from benchmarks import (
+    drivers,
+    imports,
+    jpeg2000,
+    mosaics,
+    opening,
+    peers,
+    reading,
+    remote,
+    scaling,
+    training,
+    writing,
+)
 
-BENCHMARKS = {
+BENCHMARKS: dict[str, Callable[[], None]] = {
     'imports': imports.main,
     'opening': opening.main,
     'reading': reading.main,
@@ -14,6 +27,8 @@ BENCHMARKS = {
     'mosaics': mosaics.main,
     'writing': writing.main,
     'remote': remote.main,
+    'peers': peers.main,
+    'training': training.main,
 }
 
 

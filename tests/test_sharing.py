@@ -31,9 +31,10 @@ LIMIT_S = 30
 
 
 def tiled(seed: int = 0, **fields: Any) -> bytes:
-    """Return a file of 4 x 5 tiles in RGB."""
+    """Return a file of 4 x 5 tiles in RGB; compressed, for others are not kept but read again."""
     image = noise_image(4 * TILE, 5 * TILE, 3, seed=seed)
-    return build_tiff([Directory(image=image, tile=(TILE, TILE), photometric='rgb', **fields)])
+    options = {'compression': 'deflate', **fields}
+    return build_tiff([Directory(image=image, tile=(TILE, TILE), photometric='rgb', **options)])
 
 
 def tile(slide: Slide, index: int) -> Array:

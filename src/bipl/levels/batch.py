@@ -171,7 +171,7 @@ class Batch:
         pixels = self._given.pop(first.tile, None)
         if pixels is None:
             pixels = level.tile_at(first, is_sweep=True)
-        if pixels is not None:
+        if pixels is not None and pixels.flags.writeable:  # else it is a view of the file
             self._hand_on(first.tile, pixels)
         for i, place in uses:
             out = self._pixels[i]

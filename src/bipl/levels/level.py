@@ -110,6 +110,8 @@ class ImageLevel(Image):
         self._channels = [(source.channels,), *with_alpha]
         self._is_costly = getattr(source, 'is_costly', True)
         self._gathers: bool = getattr(source, 'gathers', False)
+        # What is but copied lies in the system's cache already.
+        self._is_cached = self._is_costly or self._gathers
         self._dtype = source.dtype
         self._lease = lease
         self._finer = finer
@@ -165,7 +167,7 @@ class ImageLevel(Image):
         out = self.blank(box)
         missing: dict[int, list[Placement]] = {}
         for place in self._grid.touching(box):
-            pixels = self._cache.peek((self._key, place.tile))
+            pixels = self._cache.peek((self._key, place.tile)) if self._is_cached else None
             if pixels is None:
                 missing.setdefault(place.tile, []).append(place)
             else:
@@ -209,7 +211,10 @@ class ImageLevel(Image):
             It is read once, with many others: what the cache holds for others is not to go for it.
         """
         tile = place.tile
-        pixels = self._cache.get((self._key, tile), self._decoded, tile, is_sweep=is_sweep)
+        if self._is_cached:
+            pixels = self._cache.get((self._key, tile), self._decoded, tile, is_sweep=is_sweep)
+        else:
+            pixels = self._decoded(tile)
         if pixels is None and self._finer is not None:
             key = self._key, tile, *self._rendered_for
             pixels = self._cache.get(key, self._rendered, place, is_sweep=is_sweep)

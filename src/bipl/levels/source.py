@@ -52,6 +52,8 @@ class TileSource(Protocol):
     def decode(self, tile: int) -> Array | None:
         """Decode a tile to (h, w, channels), at least what its placement covers; None if absent.
 
+        It may be a view of the file where there is nothing to decode.
+
         Where the source has an attribute `has_alpha` that is true, and is of uint8, a tile may have one more
         channel: alpha, multiplied in.  It is laid on the background.
 

@@ -19,6 +19,11 @@ NEAREST, LINEAR, CUBIC, AREA, LANCZOS = range(5)
 """Interpolation by OpenCV's codes, 0 to 4."""
 
 
+# Rows are resampled a few at a time: what that takes stays in the processor's cache, and in memory that the
+# process has; pages that are new to it cost more than the arithmetic.
+_BAND_SAMPLES = 2**16
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Taps:
     """For each output pixel of an axis, a run of source pixels and their weights.
@@ -146,9 +151,14 @@ def resample(array: Array, rows: Taps, columns: Taps, origin: tuple[int, int]) -
     if rows.weights.shape[1] == columns.weights.shape[1] == 1:
         return array[(rows.first - origin[0])[:, None], columns.first - origin[1]]
     exact = _exact_dtype(array.dtype)
-    half = _weighted(array, rows, origin[0], exact)
-    turned = _weighted(_turned(half), columns, origin[1], exact)
-    return _rounded(_turned(turned), array.dtype)
+    out = np.empty((len(rows.first), len(columns.first), array.shape[2]), array.dtype)
+    step = max(1, _BAND_SAMPLES // max(1, array.shape[1] * array.shape[2]))
+    for top in range(0, len(out), step):
+        band = Taps(rows.first[top : top + step], rows.weights[top : top + step])
+        half = _weighted(array, band, origin[0], exact)
+        turned = _weighted(_turned(half), columns, origin[1], exact)
+        out[top : top + step] = _rounded(_turned(turned), array.dtype)
+    return out
 
 
 def _weighted(array: Array, taps: Taps, origin: int, exact: np.dtype[Any]) -> Array:

@@ -319,8 +319,7 @@ class TiffTiles:
             raise self._corrupt(tile, offset, size, error) from error
         if array.dtype is not self.image.stored_dtype and array.dtype != self.image.stored_dtype:
             array = array.astype(self.image.stored_dtype)
-        # Uncompressed samples may still lie in the file's map.
-        return array if self.image.compression != 1 or array.base is None else array.copy()
+        return array
 
     def _reduce(self, data: Buffer, shape: tuple[int, int], times: int) -> Array:
         """Decode in the codec at a lower resolution; in full, and average, where the stream has none."""
