@@ -32,7 +32,7 @@ $(VENV)/.system: $(VENV)/.test
 	@touch $@
 
 test-system: $(VENV)/.system  ## tests that need a JDK (Bio-Formats), nginx, npm: installed by root, else named
-	PATH="$(EMULATORS)/bin:$(EMULATORS)/node_modules/.bin:$$PATH:/usr/sbin" $(BIN)/python -m pytest tests_system
+	PATH="$$PATH:/usr/sbin:$(EMULATORS)/bin:$(EMULATORS)/node_modules/.bin" $(BIN)/python -m pytest tests_system
 
 test-bare:  ## the test suite without the extras, in a virtual environment of its own
 	$(PYTHON) -m venv $(VENV)-bare

@@ -158,6 +158,15 @@ def test_urls(server: str) -> None:
         Slide.open(f'{server}/none.tif', driver='gdal')
 
 
+def test_credentials_of_urls_are_not_shown(server: str) -> None:
+    url = f'{server}/none.tif?signature=c0ffee'.replace('://', '://me:pa55word@')
+    with pytest.raises(bipl.BiplError) as raised:
+        Slide.open(url, driver='gdal')
+    assert not any(word in str(raised.value) for word in ('c0ffee', 'pa55word'))
+    with pytest.raises(bipl.UnsupportedSlideError, match='expected a path, found the URL'):
+        Slide.open(url, driver='gdal', storage_options={'headers': {}})
+
+
 def test_each_thread_has_a_dataset_of_its_own(tiff: Path) -> None:
     with bipl.env(tile_cache=0, threads=1):
         slide = Slide.open(tiff, driver='gdal')

@@ -63,7 +63,7 @@ def make_cog(path: Path) -> None:
         copy(plain, path, driver='COG', compress='DEFLATE', blocksize=256, overviews='AUTO')
 
 
-@pytest.fixture(scope='module', params=[pytest.param('nginx', marks=needs_nginx), 's3', 's3 by https'])
+@pytest.fixture(scope='module', params=[pytest.param('nginx', marks=needs_nginx), 's3', 's3 by http'])
 def served(
     request: pytest.FixtureRequest, folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
