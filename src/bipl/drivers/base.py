@@ -42,8 +42,8 @@ class Driver(ABC):
     Parameters
     ----------
     source
-        A path, bytes, a binary file object, or a URL: a text, or with `storage_options` an `Address`, which is
-        an `os.PathLike` that has them as `options`.
+        A path, bytes, a binary file object, or a URL: a text, or, with `storage_options`, an `os.PathLike`
+        that has them as `options`.
     access
         How local files are read.
     settings
