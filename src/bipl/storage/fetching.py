@@ -112,9 +112,10 @@ async def fetch(transport: Transport, start: int, stop: int, patience: Patience,
             said = f'no answer, or a slow one, within {most_s:.0f} s'
         if attempt < patience.retries:
             await asyncio.sleep(pause_s)
+    attempts = f'each of {patience.retries + 1} attempts' if patience.retries else 'the only attempt'
     raise RemoteError(
-        f'{transport.name}: expected bytes {start} to {stop}, found {said}, in each of '
-        f'{patience.retries + 1} attempts; try again, or raise BIPL_REMOTE_TIMEOUT or BIPL_REMOTE_RETRIES'
+        f'{transport.name}: expected bytes {start} to {stop}, found {said}, in {attempts}; '
+        'try again, or raise BIPL_REMOTE_TIMEOUT or BIPL_REMOTE_RETRIES'
     )
 
 
