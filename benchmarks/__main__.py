@@ -11,6 +11,7 @@ from benchmarks import (
     opening,
     peers,
     reading,
+    remote,
     scaling,
     training,
     writing,
@@ -25,6 +26,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     'drivers': drivers.main,
     'mosaics': mosaics.main,
     'writing': writing.main,
+    'remote': remote.main,
     'peers': peers.main,
     'training': training.main,
 }

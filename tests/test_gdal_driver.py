@@ -150,12 +150,21 @@ def server(tiff: Path) -> Iterator[str]:
 
 def test_urls(server: str) -> None:
     for prefix in ('', '/vsicurl/'):
-        with Slide.open(f'{prefix}{server}/slide.tif') as slide:
+        with Slide.open(f'{prefix}{server}/slide.tif', driver='gdal') as slide:
             assert slide.driver == 'gdal'
             np.testing.assert_array_equal(slide[100:300, 200:300], IMAGE[100:300, 200:300])
             assert slide.downsamples == (1, 2)
     with pytest.raises(bipl.BiplError):
-        Slide.open(f'{server}/none.tif')
+        Slide.open(f'{server}/none.tif', driver='gdal')
+
+
+def test_credentials_of_urls_are_not_shown(server: str) -> None:
+    url = f'{server}/none.tif?signature=c0ffee'.replace('://', '://me:pa55word@')
+    with pytest.raises(bipl.BiplError) as raised:
+        Slide.open(url, driver='gdal')
+    assert not any(word in str(raised.value) for word in ('c0ffee', 'pa55word'))
+    with pytest.raises(bipl.UnsupportedSlideError, match='expected a path, found the URL'):
+        Slide.open(url, driver='gdal', storage_options={'headers': {}})
 
 
 def test_each_thread_has_a_dataset_of_its_own(tiff: Path) -> None:

@@ -15,13 +15,15 @@ from tests.builders.bif import Bif, build_bif
 from tests.builders.patterns import smooth_image
 from tests.builders.svs import build_svs
 
-EXTRAS = ('openslide_bin', 'openslide', 'rasterio', 'osgeo')
+EXTRAS = ('openslide_bin', 'openslide', 'rasterio', 'osgeo', 'fsspec', 'aiohttp', 's3fs', 'gcsfs', 'adlfs')
 
 
 @pytest.fixture(autouse=True)
 def without_extras(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in EXTRAS:
         monkeypatch.setitem(sys.modules, name, None)
+    for name in [name for name in sys.modules if name.startswith('bipl.storage.transports.')]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(libopenslide, '_paths', lambda: iter(()))
     for module in (libopenslide, libgdal):
         module.load.cache_clear()
@@ -46,6 +48,14 @@ def test_what_gdal_reads_names_its_extra(name: str) -> None:
     for driver in (None, 'gdal'):
         with pytest.raises(MissingDependencyError, match=r'pip install "bipl\[gdal\]"'):
             Slide.open(name, driver=driver)
+
+
+@pytest.mark.parametrize('scheme', ['https', 's3', 'gs', 'az'])
+def test_urls_name_their_extra_and_no_credentials(scheme: str) -> None:
+    for driver in (None, 'tiff'):
+        with pytest.raises(MissingDependencyError, match=r'pip install "bipl\[remote\]"') as raised:
+            Slide.open(f'{scheme}://bucket/slide.tif?signature=n0ne', driver=driver)
+        assert 'n0ne' not in str(raised.value)
 
 
 @pytest.mark.parametrize('suffix', ['svs', 'bif', 'tif'])

@@ -18,6 +18,8 @@ Variable               Default    Meaning
 `BIPL_TILE_POOL_SIZE`  65536      Pixels above which averaged levels are made tile by tile
 `BIPL_BIF_PLACEMENT`   mean       How frames of a BIF lie: `mean`, each at the mean advance, as OpenSlide has
                                   it, or `joints`, rows and columns at the mean of their own joints
+`BIPL_REMOTE_TIMEOUT`  20         Seconds that a server may be silent before a request is tried again
+`BIPL_REMOTE_RETRIES`  3          How often a request that failed is tried again
 ====================== ========== ==================================================================
 
 The variables are read when a slide is opened, and `Settings` never changes: a slide keeps what it
@@ -89,6 +91,10 @@ class Settings:
     bif_placement
         How the frames of a Ventana BIF lie: all at the `mean` advance, as OpenSlide places them, or each row
         and column at the mean of its own `joints`.
+    remote_timeout
+        Seconds that a server may be silent before a request is given up, or tried again.
+    remote_retries
+        How often a request that failed in a way that may pass is tried again.
     """
 
     drivers: tuple[str, ...] = ()
@@ -102,10 +108,12 @@ class Settings:
     clahe: float = 0.0
     tile_pool_size: int = 2**16
     bif_placement: Literal['mean', 'joints'] = 'mean'
+    remote_timeout: float = 20.0
+    remote_retries: int = 3
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'drivers', _names(self.drivers))
-        for name in ('cache', 'tile_cache', 'threads', 'tile_pool_size'):
+        for name in ('cache', 'tile_cache', 'threads', 'tile_pool_size', 'remote_retries'):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 0:
                 raise ValueError(f'setting {name}: expected a whole number from 0, found {value!r}')
@@ -114,6 +122,10 @@ class Settings:
                 expected = ' or '.join(map(repr, choices))
                 raise ValueError(f'setting {name}: expected {expected}, found {value!r}')
         object.__setattr__(self, 'clahe', _clip(self.clahe))
+        if not isinstance(self.remote_timeout, int | float) or not 0 < self.remote_timeout < inf:
+            raise ValueError(
+                f'setting remote_timeout: expected seconds above 0, found {self.remote_timeout!r}'
+            )
 
 
 def _clip(value: object) -> float:
@@ -152,7 +164,7 @@ def _parse(name: str, text: str) -> object:
         return _names(text)
     if name in {'subpix', 'icc'}:
         return _SWITCHES.get(text.strip().lower(), text)
-    if name == 'clahe':
+    if name in {'clahe', 'remote_timeout'}:
         return _switch_or_number(text)
     if name in _CHOICES:
         return text.strip().lower()

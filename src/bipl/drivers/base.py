@@ -8,6 +8,7 @@ from typing import ClassVar, NamedTuple, Self
 from bipl.errors import UnsupportedSlideError
 from bipl.settings import Settings
 from bipl.storage.source import Access, Sourceable
+from bipl.storage.urls import Address, clean_name, is_url
 from bipl.vendors.info import SlideInfo
 
 
@@ -41,7 +42,8 @@ class Driver(ABC):
     Parameters
     ----------
     source
-        A path, bytes or a binary file object.
+        A path, bytes, a binary file object, or a URL: a text, or, with `storage_options`, an `os.PathLike`
+        that has them as `options`.
     access
         How local files are read.
     settings
@@ -106,8 +108,17 @@ REGISTERED: list[Registration] = []
 """What users have registered, in that order."""
 
 
-def path_of(source: Sourceable, driver: str) -> str:
+def path_of(source: Sourceable, driver: str, *, schemes: tuple[str, ...] = ()) -> str:
     """Return the path of a source, for a library that opens nothing else.
+
+    Parameters
+    ----------
+    source
+        As the user gave it.
+    driver
+        Who asks, for the message.
+    schemes
+        How URLs begin that it opens, without options.
 
     Raises
     ------
@@ -118,4 +129,10 @@ def path_of(source: Sourceable, driver: str) -> str:
         raise UnsupportedSlideError(
             f'{driver}: expected a path, found {type(source).__name__}; save it first'
         )
-    return os.fspath(source)
+    path = os.fspath(source)
+    has_options = isinstance(source, Address) and bool(source.options)
+    if is_url(source) and (has_options or not path.lower().startswith(schemes)):
+        raise UnsupportedSlideError(
+            f'{driver}: expected a path, found the URL {clean_name(path)}; download it first'
+        )
+    return path

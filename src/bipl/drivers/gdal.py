@@ -28,6 +28,7 @@ from bipl.geometry import RegularGrid
 from bipl.parallel import ForkGate
 from bipl.settings import Settings
 from bipl.storage.source import Access, Sourceable, file_identity
+from bipl.storage.urls import clean_name, is_url, secrets_of, without_secrets
 from bipl.vendors.info import SlideInfo, default_background
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -51,10 +52,10 @@ class GdalDriver(Driver):
 
     def __init__(self, source: Sourceable, access: Access, settings: Settings) -> None:
         del access, settings
-        name = path_of(source, self.name)
+        name = path_of(source, self.name, schemes=_URLS)
         key = _key(name)
         self._datasets = Datasets(name)
-        self.info = _describe(name, key, self._datasets)
+        self.info = _describe(clean_name(name) if is_url(name) else name, key, self._datasets)
 
     def close(self) -> None:
         """Let go of the datasets; those of other threads go when they end, or ask again."""
@@ -84,6 +85,11 @@ class Datasets:
         if level not in opened:
             opened[level] = load().open(self._path, level)
         return opened[level]
+
+    def cleaned(self, error: GdalError) -> GdalError:
+        """Return an error without the credentials that a URL may hold."""
+        secrets = secrets_of(self._name, {}) if is_url(self._name) else frozenset[str]()
+        return GdalError(without_secrets(str(error), secrets)) if secrets else error
 
     def forget(self) -> None:
         """Drop the calling thread's datasets: one that failed may go on failing."""
@@ -138,8 +144,9 @@ class GdalTiles:
         try:
             with _fork_gate, load().session(is_strict=True):
                 bands = self._datasets.get(self._level).read(window)
-        except GdalError as error:
+        except GdalError as caught:
             self._datasets.forget()
+            error = self._datasets.cleaned(caught)
             raise CorruptTileError(
                 f'{self.name}, {self.grid.describe(tile)}: expected pixels, found {error}; '
                 "other tiles are not affected; bipl.env(corrupt_tiles='background') reads it as background"
@@ -181,7 +188,8 @@ def _describe(name: str, key: Hashable, datasets: Datasets) -> SlideInfo:
                 for i in (None, *range(overviews))
             ]
     except GdalError as error:
-        raise _refused(name, error) from error
+        found = datasets.cleaned(error)
+        raise _refused(name, found) from found
     if dataset.driver == 'JP2OpenJPEG':
         _check_is_unsigned(name)
     vendor = f'gdal-{dataset.driver.lower()}'

@@ -13,8 +13,9 @@ from bipl.drivers.base import Driver
 from bipl.errors import CorruptSlideError, CorruptTileError, UnsupportedSlideError
 from bipl.geometry import RegularGrid
 from bipl.settings import Settings
+from bipl.storage.memory import MemorySource
 from bipl.storage.opening import open_source
-from bipl.storage.source import Access, ByteSource, Sourceable
+from bipl.storage.source import Access, Buffer, ByteSource, Sourceable
 from bipl.vendors.info import SlideInfo, default_background
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -22,6 +23,7 @@ Array: TypeAlias = npt.NDArray[Any]
 # What a file may decode to: packed best, a PNG holds a thousandth of its pixels, WebP and JPEG 2000 less.
 _MOST_EXPANSION = 2**14
 _SURELY_DECODED_BYTES = 2**27
+_HEAD_BYTES = 64
 
 
 class RasterDriver(Driver):
@@ -34,8 +36,10 @@ class RasterDriver(Driver):
     name = 'raster'
 
     def __init__(self, source: Sourceable, access: Access, settings: Settings) -> None:
-        self._source = opened = open_source(source, access=access)
+        self._source = opened = open_source(source, access=access, settings=settings)
         try:
+            if opened.gathers:
+                self._source = opened = _fetched(opened)
             self.info = _describe(opened, settings)
         except BaseException:
             opened.close()
@@ -90,6 +94,27 @@ class RasterTiles:
             ) from error
 
 
+def _fetched(remote: ByteSource) -> ByteSource:
+    """Return a picture on a server as one in memory, fetched whole, if it is one."""
+    head = remote.read(0, _HEAD_BYTES)
+    try:
+        is_picture = read_picture(head) is not None
+    except Exception:  # noqa: BLE001 - its head is longer
+        is_picture = True
+    if not is_picture:
+        raise _unsupported(remote.name, head)
+    fetched = MemorySource(remote.read(0, remote.size))
+    fetched.name, fetched.identity = remote.name, remote.identity
+    remote.close()
+    return fetched
+
+
+def _unsupported(name: str, head: Buffer) -> UnsupportedSlideError:
+    return UnsupportedSlideError(
+        f'{name}: expected PNG, JPEG, WebP, BMP or JPEG 2000, found {bytes(head[:8])!r}'
+    )
+
+
 def _describe(source: ByteSource, settings: Settings) -> SlideInfo:
     data = source.read(0, source.size)
     try:
@@ -97,9 +122,7 @@ def _describe(source: ByteSource, settings: Settings) -> SlideInfo:
     except Exception as error:
         raise CorruptSlideError(f'{source.name}: expected the head of a picture, found {error}') from error
     if picture is None:
-        raise UnsupportedSlideError(
-            f'{source.name}: expected PNG, JPEG, WebP, BMP or JPEG 2000, found {bytes(data[:8])!r}'
-        )
+        raise _unsupported(source.name, data)
     most_bytes = max(_SURELY_DECODED_BYTES, _MOST_EXPANSION * source.size)
     if not 0 < picture.size_bytes <= most_bytes:
         raise CorruptSlideError(

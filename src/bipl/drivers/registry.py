@@ -18,12 +18,14 @@ _TIFF = r'.*\.(tiff?|tf[28]|btf|svs|bif|ptif|qptiff)'
 _RASTER = r'.*\.(png|jpe?g|jpe|jfif|webp|bmp|dib|jp2|j2k|j2c|jpf|jpx)'
 _GDAL = r'.*\.(jp2|j2k|jpx|vrt|img|ecw|sid|ntf|nitf|asc|grd|dem|hgt|kea|pix|bil|bip|bsq)'
 _REMOTE = r'(/vsi|(https?|ftp)://).*'
+_URL = r'[a-z][a-z0-9+.-]+://.*'
 _BUILT_IN = (
     Registration.of(_RASTER, 'bipl.drivers.raster:RasterDriver', 'raster'),
     Registration.of(_GDAL, 'bipl.drivers.gdal:GdalDriver', 'gdal', by_name_only=True),
     Registration.of(_OPENSLIDE, 'bipl.drivers.openslide:OpenSlideDriver', 'openslide'),
     Registration.of(_TIFF, 'bipl.drivers.tiff:TiffDriver', 'tiff'),
     Registration.of(_REMOTE, 'bipl.drivers.gdal:GdalDriver', 'gdal', by_name_only=True),
+    Registration.of(_URL, 'bipl.drivers.tiff:TiffDriver', 'tiff'),
 )
 
 

@@ -15,7 +15,7 @@ class TiffDriver(Driver):
     name = 'tiff'
 
     def __init__(self, source: Sourceable, access: Access, settings: Settings) -> None:
-        self._source = open_source(source, access=access)
+        self._source = open_source(source, access=access, settings=settings)
         try:
             tiff = open_tiff(self._source)
             self.info = aperio.describe(tiff) or _describe(tiff, settings)

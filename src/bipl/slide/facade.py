@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import bipl.drivers.tiff  # noqa: F401 - what most slides need comes with the class, not with the first slide
 from bipl import settings as settings_
@@ -22,6 +22,7 @@ from bipl.slide.opening import Fill, Mpp, Opening, checked_mpp
 from bipl.slide.pictures import Extras, is_of_rgb, make_functions, make_levels
 from bipl.slide.pyramid import Pyramid
 from bipl.storage.source import Access, Sourceable
+from bipl.storage.urls import with_options
 from bipl.vendors.info import LazyProperties
 
 
@@ -78,13 +79,15 @@ class Slide(Pyramid):
         fill: Fill | None = None,
         icc: bool | None = None,
         access: Access = 'auto',
+        storage_options: Mapping[str, Any] | None = None,
     ) -> Self:
         """Open a slide.
 
         Parameters
         ----------
         source
-            A path, the bytes of a file, or a binary file object.
+            A path, the bytes of a file, a binary file object, or a URL (`https://`, `s3://`, `gs://`, `az://`,
+            or what else fsspec knows).
         mpp
             Micrometres per pixel of level 0, or `(y, x)`, instead of what the file says.
         driver
@@ -97,18 +100,26 @@ class Slide(Pyramid):
         access
             For local files: `mmap`, `pread`, or `auto`, which maps unless they lie on a network file
             system.
+        storage_options
+            Of a URL: what its file system in fsspec takes, such as `{'anon': True}` or `{'profile': 'lab'}`.
+            They travel with a pickled slide, and are shown nowhere.
 
         Raises
         ------
         FileNotFoundError
-            If the path does not exist.
+            If the path does not exist, or the server has no such object.
         UnsupportedSlideError
             If no driver reads it; says what each one said.
         CorruptSlideError
             If it is broken; says where.
+        RemoteError
+            If a server fails, refuses, or answers no ranges; the same goes for all reads.
+        MissingDependencyError
+            If what speaks to such a server is not installed; says what to install.
         """
         if isinstance(source, bytearray):
             source = bytes(source)  # pickles and shares as it was
+        source = with_options(source, storage_options)
         settings = settings_.current()
         return cls(Opening(source, mpp, driver, fill, access, settings, settings.icc if icc is None else icc))
 

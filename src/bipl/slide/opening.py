@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,6 +14,7 @@ from bipl.levels.source import TileSource
 from bipl.settings import Settings
 from bipl.slide.evening import Evening
 from bipl.storage.source import Access, Sourceable
+from bipl.storage.urls import Address, local_path
 
 Mpp: TypeAlias = float | tuple[float, float]
 Fill: TypeAlias = float | Sequence[float]
@@ -30,7 +31,7 @@ class Opening:
     A relative path is made absolute, since the current folder may be another one by then.
     """
 
-    source: Sourceable
+    source: Sourceable = field(repr=False)  # a URL may hold credentials
     mpp: Mpp | None
     driver: str | None
     fill: Fill | None
@@ -44,7 +45,9 @@ class Opening:
 
     def __getstate__(self) -> tuple[Any, ...]:
         source = self.source
-        if isinstance(source, str | os.PathLike):
+        if isinstance(source, Address):
+            pass
+        elif isinstance(source, str | os.PathLike):
             source = os.fspath(source)
         elif isinstance(source, bytes | bytearray | memoryview):
             source = bytes(source)
@@ -62,7 +65,9 @@ class Opening:
 
 
 def _placed(source: Sourceable) -> Sourceable:
-    """Return a relative path as an absolute one; all else, such as names that drivers know, as it is."""
+    """Return a relative path as an absolute one, `file://` as a path; all else, such as URLs, as it is."""
+    if isinstance(source, str) and (local := local_path(source)) is not None:
+        return str(local)
     if not isinstance(source, str | os.PathLike) or not os.path.exists(source):  # noqa: PTH110 - Path('') does
         return source
     path = Path(source)

@@ -11,7 +11,7 @@ from threading import Lock
 from typing import BinaryIO
 
 from bipl.errors import BiplError, ClosedSlideError, CorruptSlideError, UnsupportedSlideError
-from bipl.storage.source import Access, Buffer, file_identity, refuse_empty
+from bipl.storage.source import Access, AtHand, Buffer, file_identity, refuse_empty
 
 # A page of a mapped file that the server does not deliver kills the process with SIGBUS.
 _NETWORK_FILE_SYSTEMS = frozenset(
@@ -25,7 +25,7 @@ def _closed(name: str) -> ClosedSlideError:
     return ClosedSlideError(f'{name}: expected an open slide, found it closed; open it again')
 
 
-class _OpenFile:
+class _OpenFile(AtHand):
     """A file descriptor, with what it was at opening."""
 
     path: Path | None
@@ -133,7 +133,7 @@ class PreadFile(_OpenFile):
         return data
 
 
-class SeekedFile:
+class SeekedFile(AtHand):
     """A file object that has no descriptor, such as a member of an archive: seek and read, in turn.
 
     Thread-safe by a lock.  A fork shares the object's position with its parent, and its lock may be held

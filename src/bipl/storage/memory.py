@@ -5,12 +5,12 @@ from itertools import count
 from pathlib import Path
 
 from bipl.errors import ClosedSlideError
-from bipl.storage.source import Buffer, refuse_empty
+from bipl.storage.source import AtHand, Buffer, refuse_empty
 
 _serial = count()
 
 
-class MemorySource:
+class MemorySource(AtHand):
     """Bytes that are there already; reads are views, never copies.
 
     Thread-safe, survives fork.  Pickling a slide on it pickles its bytes.

@@ -7,23 +7,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bipl import settings as settings_
 from bipl.storage import local, memory
 from bipl.storage.source import Access, ByteSource, Sourceable
+from bipl.storage.urls import Address, is_url, local_path
 
 
-def open_source(source: Sourceable, *, access: Access = 'auto') -> ByteSource:
-    """Open a path, bytes or a binary file object for reading.
+def open_source(
+    source: Sourceable, *, access: Access = 'auto', settings: settings_.Settings | None = None
+) -> ByteSource:
+    """Open a path, a URL, bytes or a binary file object for reading.
 
     Parameters
     ----------
     access
         For local files: `mmap`, `pread`, or `auto`, which maps unless the file lies on a network file
         system, where a map that loses its server kills the process.
+    settings
+        Time-out and retries of URLs; None for those in force.
 
     Raises
     ------
     FileNotFoundError
         If the path does not exist.
+    RemoteError
+        If a server fails, refuses, or gives no ranges.
+    MissingDependencyError
+        If what speaks to such a server is not installed.
     UnsupportedSlideError
         If it is a directory, device, pipe or socket, or empty.
     TypeError
@@ -34,7 +44,9 @@ def open_source(source: Sourceable, *, access: Access = 'auto') -> ByteSource:
     if isinstance(source, str | os.PathLike):
         if not os.fspath(source):  # Path('') is the current folder
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), source)
-        return local.open_file(Path(source), access)
+        if is_url(source):
+            return _open_url(source, settings or settings_.current())
+        return local.open_file(local_path(source) or Path(source), access)
     if isinstance(source, bytes | bytearray | memoryview):
         return memory.MemorySource(source)
     if isinstance(source, io.BytesIO):
@@ -45,6 +57,12 @@ def open_source(source: Sourceable, *, access: Access = 'auto') -> ByteSource:
             f'source: expected a path, bytes or a seekable binary file object, found {type(source).__name__}'
         )
     return local.open_file_object(source)
+
+
+def _open_url(source: str | os.PathLike[str], settings: settings_.Settings) -> ByteSource:
+    from bipl.storage.transports.choice import open_remote
+
+    return open_remote(source if isinstance(source, Address) else Address(os.fspath(source)), settings)
 
 
 @contextmanager

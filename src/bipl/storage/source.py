@@ -1,7 +1,8 @@
 """ByteSource: what every format reads through."""
 
 import os
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol, TypeAlias
 
@@ -26,12 +27,15 @@ class ByteSource(Protocol):
         file; unique for what has no such thing.
     path
         On the local file system, for drivers that need one; None otherwise.
+    gathers
+        Whether each read may be a request to a server, so that it pays to say beforehand what will be read.
     """
 
     name: str
     size: int
     identity: Hashable
     path: Path | None
+    gathers: bool
 
     def read(self, offset: int, size: int) -> Buffer:
         """Return `size` bytes from `offset` on.
@@ -41,9 +45,34 @@ class ByteSource(Protocol):
         """
         ...
 
+    def gathered(self, ranges: Iterable[tuple[int, int]]) -> AbstractContextManager[None]:
+        """Fetch ranges `(offset, size)` at once; inside, any thread's reads of them cost no request.
+
+        Bytes outside the file are left out.  Nothing where `gathers` is false.
+        """
+        ...
+
+    def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Fetch small ranges at once that will be read soon.  Nothing where `gathers` is false."""
+        ...
+
     def close(self) -> None:
         """Let go of the file.  Buffers handed out stay valid; later reads raise ClosedSlideError."""
         ...
+
+
+class AtHand:
+    """A source whose bytes cost no request."""
+
+    gathers = False
+
+    def gathered(self, ranges: Iterable[tuple[int, int]]) -> AbstractContextManager[None]:
+        """Do nothing: all is at hand."""
+        del ranges
+        return nullcontext()
+
+    def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Do nothing: all is at hand."""
 
 
 def file_identity(status: os.stat_result) -> Hashable:

@@ -46,6 +46,13 @@ class Colours:
         )
         self.are_stored = not (image.is_palette or image.is_cmyk or self._is_ycbcr or image.is_inverted)
 
+    def prepare(self) -> None:
+        """Read what the directory holds for it, if anything is needed."""
+        if self._image.is_palette:
+            _ = self._palette
+        elif self._is_ycbcr:
+            _ = self._ycbcr
+
     def of(self, stored: Array) -> Array:
         """Return the colours of (h, w, samples).
 

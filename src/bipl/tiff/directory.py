@@ -1,6 +1,8 @@
 """Image file directories (IFDs): their entries, and the values these lead to."""
 
 import struct
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
@@ -100,6 +102,17 @@ class Directory:
                 f'found the end of the file at {self.source.size}'
             )
         return offset, size
+
+    def places(self, tags: Iterable[Tag], most_bytes: int = 2**16) -> list[tuple[int, int]]:
+        """Return where the values of fields lie that are there, outside their entries, sound and short."""
+        found = []
+        for tag in tags:
+            entry = self.entries.get(tag)
+            with suppress(CorruptSlideError):
+                place = None if entry is None else self.locate(tag)
+                if place is not None and place[1] <= most_bytes:
+                    found.append(place)
+        return found
 
     def raw(self, tag: Tag, most_bytes: int | None = None) -> Buffer:
         """Return the bytes of a field's values, or the first of them."""

@@ -1,5 +1,6 @@
 """A TIFF file: its header and its chain of directories, walked with an eye on cycles."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bipl.errors import CorruptSlideError
@@ -10,6 +11,12 @@ from bipl.tiff.tags import Tag, tag_name
 
 # Slides have some tens, stacks some thousands; reading more takes time that a damaged file may not cost.
 MOST_DIRECTORIES = 16_384
+# What is read of each directory when a slide is opened, beside its entries.
+_READ_AT_OPENING = (
+    *(Tag.ImageDescription, Tag.BitsPerSample, Tag.SampleFormat, Tag.XResolution, Tag.YResolution),
+    *(Tag.SubIFDs, Tag.XMP, Tag.JPEGTables, Tag.GDALNoData),
+)
+_LIKELY_DIRECTORY_BYTES = 2**12
 # Far more than the ~100 fields that anybody has defined for one image.
 MOST_ENTRIES = 4_096
 
@@ -38,6 +45,8 @@ class TiffFile:
                 f'{tag_name(Tag.SubIFDs)}: expected at most {MOST_DIRECTORIES}, found {count}'
             )
         offsets = parent.integers(Tag.SubIFDs, most=MOST_DIRECTORIES)
+        if self.source.gathers:
+            self.source.prefetch((offset, _LIKELY_DIRECTORY_BYTES) for offset in offsets)
         seen = {parent.offset}
         found = []
         for i, offset in enumerate(offsets):
@@ -49,7 +58,14 @@ class TiffFile:
                 )
             seen.add(offset)
             found.append(_read_directory(self.source, self.layout, name, parent.index, offset)[0])
+        _prefetch_values(self.source, found)
         return tuple(found)
+
+
+def _prefetch_values(source: ByteSource, directories: Iterable[Directory]) -> None:
+    """Fetch at once what opening will read of directories, where they are on a server."""
+    if source.gathers:
+        source.prefetch(place for each in directories for place in each.places(_READ_AT_OPENING))
 
 
 def open_tiff(source: ByteSource) -> TiffFile:
@@ -84,6 +100,7 @@ def open_tiff(source: ByteSource) -> TiffFile:
         where = directory.name
     if not directories:
         raise CorruptSlideError(f'{source.name}: header: expected the offset of IFD 0, found 0')
+    _prefetch_values(source, directories)
     return TiffFile(source, layout, tuple(directories))
 
 

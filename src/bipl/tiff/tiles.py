@@ -1,7 +1,7 @@
 """The tiles of one directory: index in, decoded and upright pixels out."""
 
-from bisect import bisect_right
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from math import isfinite
 from typing import Any
@@ -11,13 +11,13 @@ import numpy as np
 from bipl.cache import process_cache
 from bipl.codecs.registry import DECODERS, IS_JPEG, REDUCED_DECODERS
 from bipl.codecs.segment import Array, Buffer, SegmentFormat, fit, reduced
-from bipl.errors import CorruptTileError, MissingDependencyError
+from bipl.errors import CorruptSlideError, CorruptTileError, MissingDependencyError
 from bipl.geometry import RegularGrid
 from bipl.ops.area import area_edges, area_mean, to_dtype
 from bipl.tiff.colours import Colours
 from bipl.tiff.directory import Directory
-from bipl.tiff.image import StoredImage, read_image, table_tags
-from bipl.tiff.segments import SegmentTable
+from bipl.tiff.image import StoredImage, read_image
+from bipl.tiff.places import SegmentPlaces
 from bipl.tiff.tags import Photometric, Tag, compression_name
 
 # A blank fax page shrinks 200,000-fold; beyond these sizes a promise of many pixels in few bytes is
@@ -25,6 +25,12 @@ from bipl.tiff.tags import Photometric, Tag, compression_name
 _SURELY_DECODED_BYTES = 2**28
 _SURELY_DECODED_PIXELS = 2**24
 _MOST_EXPANSION = 20_000
+# At most so much is fetched from a server for a tile, whatever it claims: four times its pixels, and this.
+_MOST_EXTRA_BYTES = 2**20
+_NEEDED_TO_DECODE = (
+    *(Tag.JPEGTables, Tag.ColorMap, Tag.YCbCrCoefficients, Tag.ReferenceBlackWhite, Tag.LercParameters),
+    *(Tag.FillOrder, Tag.T4Options, Tag.YCbCrSubSampling),
+)
 # Uncompressed strips are read in pieces of this size.
 _CUT_BYTES = 2**18
 _LEAST_CUT_ROWS = 16
@@ -57,6 +63,10 @@ class TiffTiles:
         Begins every cache key of its tiles.
     grid, dtype, channels
         Of what `decode` returns.
+    places
+        Where its segments, tiles or strips of a plane, lie in the file; `locate` is theirs.
+    gathers
+        Whether it pays to say beforehand which tiles will be decoded: where the file is on a server.
 
     Raises
     ------
@@ -68,6 +78,7 @@ class TiffTiles:
         self.directory = directory
         self.image: StoredImage = read_image(directory)
         self.rename(title)
+        self.gathers: bool = directory.source.gathers
         # A string: its hash is computed once, a tuple's at each look-up.
         self.key: Hashable = f'{directory.source.identity} tiff {directory.offset}'
         self._planes = self.image.samples if self.image.is_separate else 1
@@ -83,13 +94,13 @@ class TiffTiles:
         self._least_bytes = (
             self._decoded_bytes // _MOST_EXPANSION if self._decoded_bytes > _SURELY_DECODED_BYTES else 0
         )
+        self._most_bytes = 4 * self._decoded_bytes + _MOST_EXTRA_BYTES
         whole = self.image.grid
         self.grid: RegularGrid = self._cut_grid(whole)
         self._is_cut = self.grid.tile_shape != whole.tile_shape
         self._decode = DECODERS[self.image.compression]
-        offsets, counts = table_tags(directory, is_tiled=self.image.is_tiled)
-        self._offsets = SegmentTable(directory, offsets)
-        self._counts = SegmentTable(directory, counts) if directory.count(counts) else None
+        self.places = SegmentPlaces(directory, self.image, self._row_bytes)
+        self.locate = self.places.locate
         self._colours = Colours(directory, self.image)
 
     def _cut_grid(self, whole: RegularGrid) -> RegularGrid:
@@ -163,6 +174,43 @@ class TiffTiles:
         """
         return self._decoded(tile, 0)
 
+    @contextmanager
+    def gathered(self, tiles: Sequence[int]) -> Iterator[None]:
+        """Fetch what the decoding of tiles needs, in two round trips at most: tables of places, then tiles.
+
+        Inside, `decode` and `decode_reduced` of these tiles ask the server for nothing, in any thread.
+        Nothing is fetched where `gathers` is false.  What is broken about a tile is said when it is decoded.
+
+        Raises
+        ------
+        RemoteError, FileNotFoundError, CorruptSlideError
+            If the server fails, or has another file by now.
+        """
+        if not self.gathers:
+            yield
+            return
+        source = self.directory.source
+        steps = range(0, self._planes * self._plane_segments, self._plane_segments)
+        segments = {self._segment(tile)[0] + step for tile in tiles for step in steps}
+        fields = self.directory.places(_NEEDED_TO_DECODE)
+        with source.gathered(self.places.missing(segments) + fields):
+            ranges = self._ranges(tiles)
+        with source.gathered(ranges):
+            yield
+
+    def _ranges(self, tiles: Sequence[int]) -> list[tuple[int, int]]:
+        """Return offset and size of what is to be decoded, and read the fields that decoding needs."""
+        with suppress(CorruptSlideError):
+            _ = self._format
+            self._colours.prepare()
+        ranges = []
+        for tile in tiles:
+            for plane in range(self._planes):
+                with suppress(CorruptSlideError):
+                    offset, size, _ = self._place(tile, plane)
+                    ranges.append((offset, min(size, self._most_bytes)))
+        return ranges
+
     @property
     def is_costly(self) -> bool:
         """Whether decoding takes much longer than copying."""
@@ -226,37 +274,6 @@ class TiffTiles:
             else None
         )
 
-    @property
-    def table_lengths(self) -> tuple[int, int]:
-        """How many offsets and byte counts the file lists; planes have segments of their own."""
-        return self._offsets.count, self._counts.count if self._counts is not None else 0
-
-    def locate(self, segment: int) -> tuple[int, int]:
-        """Return the offset and size of a segment in the file, size 0 for an absent one."""
-        offset = self._offsets[segment]
-        return offset, self._size(segment, offset)
-
-    def _size(self, segment: int, offset: int) -> int:
-        """Return a segment's byte count; where the file does not tell, what it has room for.
-
-        A count of 0 means an absent tile.  Of a strip that has a place it means an unknown size, as
-        libtiff takes it.
-        """
-        count = self._counts[segment] if self._counts is not None else 0
-        if count or not offset or (self._counts is not None and self.image.is_tiled):
-            return count
-        if self.image.compression == 1:
-            return self.image.tile_height * self._row_bytes
-        behind = bisect_right(self._sorted_offsets, offset)
-        end = (
-            self._sorted_offsets[behind] if behind < len(self._sorted_offsets) else self.directory.source.size
-        )
-        return max(end - offset, 0)
-
-    @cached_property
-    def _sorted_offsets(self) -> list[int]:
-        return sorted(self._offsets[i] for i in range(self._offsets.count))
-
     def _segment(self, tile: int) -> tuple[int, int]:
         """Return the segment that holds a tile's first plane, and the byte at which the tile begins in it."""
         if not self._is_cut:
@@ -266,18 +283,25 @@ class TiffTiles:
         pixel_bits = self._plane_samples * self.image.bits
         return segment, first_row * self._row_bytes + column * self.grid.tile_shape[1] * pixel_bits // 8
 
-    def _decode_segment(self, tile: int, plane: int, times: int) -> Array | None:
-        """Decode the samples of one plane of a tile at `1 / 2**times`; None if it is absent."""
+    def _place(self, tile: int, plane: int) -> tuple[int, int, tuple[int, int] | None]:
+        """Return offset and size of one plane of a tile, and its stored shape, None if it is absent."""
         segment, start = self._segment(tile)
         offset, size = self.locate(segment + plane * self._plane_segments)
         if size == 0:
-            return None
+            return offset, 0, None
         # The last strip holds the rows that are left; a tile is always whole.
         shape = self.grid.tile_shape if self.image.is_tiled else self._needed(tile)
         if self._is_cut:
             offset += start
             row_bytes = -(-shape[1] * self._plane_samples * self.image.bits // 8)
             size = min(shape[0] * row_bytes, max(size - start, 0))
+        return offset, size, shape
+
+    def _decode_segment(self, tile: int, plane: int, times: int) -> Array | None:
+        """Decode the samples of one plane of a tile at `1 / 2**times`; None if it is absent."""
+        offset, size, shape = self._place(tile, plane)
+        if shape is None:
+            return None
         data = self._stored(tile, offset, size)
         try:
             array = self._decode(data, self._format, shape) if not times else self._reduce(data, shape, times)
@@ -316,6 +340,8 @@ class TiffTiles:
         if size < self._least_bytes and not self._is_cut:
             message = f'expected pixels in proportion, found {self._decoded_bytes} bytes promised'
             raise self._corrupt(tile, offset, size, message)
+        if self.gathers:
+            size = min(size, self._most_bytes)
         data = self.directory.source.read(offset, size)
         if len(data) < size and self.image.compression != 1:
             message = f'expected {size} bytes, found {len(data)}: the file is cut off'

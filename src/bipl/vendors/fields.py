@@ -168,7 +168,7 @@ def quickhash(coarsest: TiffTiles, first: Directory) -> str | None:
     It is the SHA-256 of the coarsest level's bytes and of the first directory's texts.  None where
     OpenSlide gives none: the coarsest level takes more than 5 MiB, or its tables differ in length.
     """
-    offsets, counts = coarsest.table_lengths
+    offsets, counts = coarsest.places.lengths
     if offsets != counts:
         return None
     segments = []
@@ -181,8 +181,9 @@ def quickhash(coarsest: TiffTiles, first: Directory) -> str | None:
     import hashlib
 
     digest = hashlib.sha256()
-    for offset, size in segments:
-        digest.update(first.source.read(offset, size))
+    with first.source.gathered(segments):
+        for offset, size in segments:
+            digest.update(first.source.read(offset, size))
     for tag in _TEXTS:
         digest.update(f'tiff.{tag.name}'.encode() + b'\0')
         text = first.bytes(tag) if _text(first, tag) is not None else None

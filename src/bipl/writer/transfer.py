@@ -15,6 +15,8 @@ from bipl.tiff.tiles import TiffTiles
 from bipl.writer.encoding import TileForm
 
 _JPEG = 7
+# Of a slide on a server: so many are fetched at once.
+_TILES_AT_ONCE = 256
 # LZW, JPEG, Deflate (two numbers), uncompressed: what each reader of TIFF knows.
 _COMMON = {1, 5, _JPEG, 8, 32946}
 # Markers of JPEG (ITU-T T.81, table B.1): the next that is not within a scan, fill bytes before it, and those
@@ -199,11 +201,17 @@ class _Bytes(Iterable[bytes]):
         self._box = box
 
     def __iter__(self) -> Iterator[bytes]:
-        for tile, *_ in self._tiles.grid.touching(self._box):
-            offset, size = self._tiles.locate(tile)
-            data = bytes(self._tiles.directory.source.read(offset, size))
-            if len(data) < size:
-                raise self._tiles.directory.corrupt(
-                    f'{self._tiles.grid.describe(tile)}: expected {size} bytes at {offset}, found {len(data)}'
-                )
-            yield data if self._has_texts else without_texts(data)
+        tiles = [place.tile for place in self._tiles.grid.touching(self._box)]
+        for i in range(0, len(tiles), _TILES_AT_ONCE):
+            some = tiles[i : i + _TILES_AT_ONCE]
+            with self._tiles.gathered(some):
+                yield from map(self._bytes, some)
+
+    def _bytes(self, tile: int) -> bytes:
+        offset, size = self._tiles.locate(tile)
+        data = bytes(self._tiles.directory.source.read(offset, size))
+        if len(data) < size:
+            raise self._tiles.directory.corrupt(
+                f'{self._tiles.grid.describe(tile)}: expected {size} bytes at {offset}, found {len(data)}'
+            )
+        return data if self._has_texts else without_texts(data)

@@ -20,6 +20,7 @@ from bipl.ops.mosaic import Tiles
 from bipl.ops.scaling import ArrayLike
 from bipl.slide.facade import Slide
 from bipl.slide.opening import Mpp, checked_mpp
+from bipl.writer.directories import gather_directories
 from bipl.writer.encoding import Compression, make_encoding
 from bipl.writer.pyramid import Pyramid
 from bipl.writer.rows import Region, rows_of
@@ -247,6 +248,7 @@ def _write_levels(part: Path, name: str, levels: Sequence[StoredLevel], notes: _
             deque(tiles, 0)
         for title, picture in notes.extras.items():
             _write_extra(out, title, picture, is_ome=is_ome)
+    gather_directories(part)
 
 
 def _options(level: StoredLevel) -> dict[str, Any]:

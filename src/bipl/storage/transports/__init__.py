@@ -1,0 +1,1 @@
+"""How bytes come from each kind of server; `open_remote` chooses."""

@@ -1,0 +1,105 @@
+"""Any other file system of fsspec: its `info` and `cat_file`, asynchronous or in a thread."""
+
+import asyncio
+import errno
+import os
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from fsspec.core import url_to_fs
+from fsspec.registry import get_filesystem_class, known_implementations, registry
+
+from bipl.errors import BiplError, MissingDependencyError, RemoteError
+from bipl.storage.fetching import Answer, TransientError, changed, empty
+from bipl.storage.network import MOST_REQUESTS_AT_ONCE, network
+from bipl.storage.urls import secrets_of, without_secrets
+
+# What `info` calls that which changes with the object.
+_VERSIONS = (
+    *('ETag', 'etag', 'generation', 'version_id', 'md5', 'sha', 'checksum', 'hash'),
+    *('LastModified', 'last_modified', 'mtime', 'modified', 'updated', 'created'),
+)
+_MOST_TEXT = 300
+# What another attempt does not change.
+_FINAL = (PermissionError, TypeError, ValueError, NotImplementedError)
+
+
+def is_known(scheme: str) -> bool:
+    """Whether fsspec has a file system of that name, installed or not."""
+    return scheme in known_implementations or scheme in registry
+
+
+class _System:
+    """A file system and a path in it, for all who open it in this process.  May connect at once."""
+
+    def __init__(self, url: str, options: Mapping[str, Any]) -> None:
+        scheme = url.partition('://')[0].lower()
+        is_asynchronous = '::' not in url and get_filesystem_class(scheme).async_impl
+        loop = {'asynchronous': True, 'loop': network().loop} if is_asynchronous else {}
+        self._system, self._path = url_to_fs(url, skip_instance_cache=True, **loop, **options)
+        self.turns = asyncio.Semaphore(MOST_REQUESTS_AT_ONCE if is_asynchronous else 1)
+        self._is_asynchronous = is_asynchronous
+
+    async def call(self, name: str, **options: Any) -> Any:
+        """Call a method; those that are not asynchronous come one at a time."""
+        async with self.turns:
+            if self._is_asynchronous:
+                return await getattr(self._system, f'_{name}')(self._path, **options)
+            return await asyncio.to_thread(getattr(self._system, name), self._path, **options)
+
+
+class GenericTransport:
+    """One path of a file system.  Its calls come one at a time if it is not asynchronous."""
+
+    def __init__(self, url: str, name: str, options: Mapping[str, Any], key: str) -> None:
+        self.name = name
+        self._url = url
+        self._options = options
+        self._key = key
+        self._secrets = secrets_of(url, options)
+        self._state: tuple[int, str] | None = None
+
+    async def get(self, start: int, stop: int, timeout_s: float) -> Answer:
+        """Fetch a range; see `Transport`."""
+        del timeout_s  # the limit of a whole attempt holds
+        error: Exception
+        try:
+            return await self._get(start, stop)
+        except (BiplError, asyncio.CancelledError):
+            raise
+        except Exception as caught:  # noqa: BLE001 - each file system has its own
+            error = self._failure(caught)
+        raise error  # outside of the handler: what a file system says may hold credentials
+
+    async def _get(self, start: int, stop: int) -> Answer:
+        make = partial(_System, self._url, self._options)
+        system = await network().client((self._key, self._url), make)
+        if self._state is None:
+            info = await system.call('info')
+            if info.get('size') is None:
+                raise RemoteError(f'{self.name}: expected an object whose size is known, found none')
+            self._state = info['size'], _version(info)
+        size, version = self._state
+        if not size:
+            raise empty(self.name)
+        stop = min(stop, size)
+        data = await system.call('cat_file', start=start, end=stop)
+        if len(data) < stop - start:
+            raise changed(self.name)
+        return Answer(data[: stop - start], size, version)
+
+    def _failure(self, caught: Exception) -> Exception:
+        text = f'{type(caught).__name__}: {without_secrets(str(caught), self._secrets)[:_MOST_TEXT]}'
+        if isinstance(caught, FileNotFoundError):
+            return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.name)
+        if isinstance(caught, ImportError):
+            return MissingDependencyError(f'{self.name}: expected what its file system needs, found {text}')
+        if isinstance(caught, _FINAL):
+            return RemoteError(f'{self.name}: expected an object to read, found {text}')
+        return TransientError(text)
+
+
+def _version(info: Mapping[str, Any]) -> str:
+    found = next((info[name] for name in _VERSIONS if info.get(name) is not None), '')
+    return str(found)

@@ -1,0 +1,185 @@
+"""HTTP and HTTPS, by the session of fsspec's file system: its options, and our own look at answers."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any, TypeAlias
+
+import aiohttp
+from fsspec.implementations.http import HTTPFileSystem
+
+from bipl.errors import RemoteError
+from bipl.storage.fetching import (
+    Answer,
+    TransientError,
+    changed,
+    describe_status,
+    empty,
+    failure,
+    no_ranges,
+)
+from bipl.storage.network import MOST_REQUESTS_AT_ONCE, network
+from bipl.storage.urls import secrets_of, without_secrets
+
+_CONTENT_RANGE = re.compile(r'bytes (\d+)-(\d+)/(\d+)')
+_MOST_DIGITS = 19
+# What another attempt does not change.
+_FINAL = (
+    *(aiohttp.InvalidURL, aiohttp.TooManyRedirects, aiohttp.ClientSSLError),
+    *(FileNotFoundError, PermissionError),
+)
+
+# Of a URL that another one has led to: it was for a while.
+_EXPIRED = frozenset((400, 401, 403, 404, 410))
+
+Exchanged: TypeAlias = tuple[int, Mapping[str, str], bytes]
+Prepared: TypeAlias = tuple[aiohttp.ClientSession, Any, dict[str, Any]]
+
+
+async def get_client(**options: Any) -> aiohttp.ClientSession:
+    """Make a session like fsspec, but one that heeds proxies of the environment and decompresses nothing."""
+    usual = {'trust_env': True, 'auto_decompress': False}
+    if 'connector' not in options:
+        options['connector'] = aiohttp.TCPConnector(limit=MOST_REQUESTS_AT_ONCE)
+    return aiohttp.ClientSession(**(usual | options))
+
+
+async def _close(client: HTTPFileSystem) -> None:
+    if client._session is not None:  # noqa: SLF001 - an asynchronous one is its user's to close
+        await client._session.close()  # noqa: SLF001
+
+
+class HttpTransport:
+    """One URL of a web server.  Where it leads to another, that one is asked from then on, until it expires.
+
+    Parameters
+    ----------
+    url
+        With whatever user, password and query it has.
+    name
+        Without them.
+    options
+        Of fsspec's `HTTPFileSystem`: `headers`, `auth`, `client_kwargs` ...
+    key
+        Of the client, by its options.
+    """
+
+    def __init__(self, url: str, name: str, options: Mapping[str, Any], key: str) -> None:
+        self.name = name
+        self._url = url
+        self._options = options
+        self._key = key
+        self._secrets = secrets_of(url, options)
+        self._target: Any = None
+
+    async def _prepared(self, headers: Mapping[str, str]) -> Prepared:
+        """Return the session, the URL as it goes out, and the options of a request."""
+
+        def make() -> HTTPFileSystem:
+            options = {'get_client': get_client} | dict(self._options)
+            return HTTPFileSystem(asynchronous=True, loop=network().loop, skip_instance_cache=True, **options)
+
+        client = await network().client(self._key, make, _close)
+        options = dict(client.kwargs)
+        options['headers'] = {**(options.get('headers') or {}), **headers}
+        return await client.set_session(), client.encode_url(self._url), options
+
+    async def get(self, start: int, stop: int, timeout_s: float) -> Answer:
+        """Fetch a range; see `Transport`."""
+        target = self._target
+        if target is not None:
+            status, headers, data = await self._exchange(target, start, stop, timeout_s)
+            if status not in _EXPIRED:
+                return self._answer(status, headers, data, start, stop)
+            self._target = None
+        return self._answer(*await self._exchange(None, start, stop, timeout_s), start, stop)
+
+    async def _exchange(self, target: Any, start: int, stop: int, timeout_s: float) -> Exchanged:
+        """Ask the URL, or the one that it has led to before; return status, headers and body."""
+        said, is_final = '', False
+        try:
+            session, url, options = await self._prepared(
+                {'Range': f'bytes={start}-{stop - 1}', 'Accept-Encoding': 'identity'}
+            )
+            limits = aiohttp.ClientTimeout(total=None, sock_connect=timeout_s, sock_read=timeout_s)
+            async with session.get(target or url, **({'timeout': limits} | options)) as response:
+                if response.history and not self._options:  # else they were not meant for another host
+                    self._target = response.url
+                return response.status, response.headers, await _body(response, start, stop)
+        except (aiohttp.ServerTimeoutError, TimeoutError):
+            said = f'no answer within {timeout_s:g} s'
+        except aiohttp.ClientPayloadError:
+            said = 'an answer that breaks off'
+        except Exception as error:  # noqa: BLE001 - also what those raise that look for credentials
+            is_final = isinstance(error, _FINAL) or not isinstance(error, aiohttp.ClientError | OSError)
+            said = f'{type(error).__name__}: {without_secrets(str(error), self._secrets)}'
+        # Outside of the handlers: errors of aiohttp hold URLs, and would be shown as the reason.
+        if is_final:
+            raise RemoteError(f'{self.name}: expected an answer, found {said}')
+        raise TransientError(said)
+
+    def _answer(self, status: int, headers: Mapping[str, str], data: bytes, start: int, stop: int) -> Answer:
+        """Check an answer, and say what it is if it is none."""
+        version = headers.get('ETag') or headers.get('Last-Modified', '')
+        if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise changed(self.name) if start else empty(self.name)
+        if status not in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
+            raise failure(self.name, status, pause_s=_asked_pause(headers))
+        if headers.get('Content-Encoding', 'identity').lower() != 'identity':
+            raise no_ranges(self.name, f'{describe_status(status)}, compressed on the way')
+        if status == HTTPStatus.OK:
+            size = _length(headers)
+            if start or size is None or size > stop:
+                found = f'{describe_status(status)}, {headers.get("Content-Type", "something")[:80]}'
+                raise no_ranges(self.name, found)
+            stop = size
+        else:
+            size = total_size(headers.get('Content-Range', ''), start, stop)
+            if size is None:
+                raise no_ranges(self.name, f'Content-Range: {headers.get("Content-Range", "none")[:80]!r}')
+            stop = min(stop, size)
+        if len(data) != stop - start:
+            raise TransientError(f'{len(data)} bytes instead of {stop - start}')
+        return Answer(data, size, version)
+
+
+async def _body(response: aiohttp.ClientResponse, start: int, stop: int) -> bytes:
+    """Read what was asked for, and nothing of anything else."""
+    length = _length(response.headers)
+    is_whole = response.status == HTTPStatus.OK and not start and length is not None and length <= stop
+    if response.status != HTTPStatus.PARTIAL_CONTENT and not is_whole:
+        response.close()  # without waiting for the rest
+        return b''
+    most, data = stop - start, bytearray()
+    while len(data) <= most and (piece := await response.content.readany()):
+        data += piece
+    if len(data) > most:
+        response.close()
+    return bytes(data)
+
+
+def total_size(content_range: str, start: int, stop: int) -> int | None:
+    """Return the size of the whole that Content-Range tells; None if it is of another range, or none."""
+    place = _CONTENT_RANGE.fullmatch(content_range.strip())
+    if place is None or len(place[3]) >= _MOST_DIGITS:
+        return None
+    is_asked = int(place[1]) == start and int(place[2]) < stop and int(place[2]) < int(place[3])
+    return int(place[3]) if is_asked else None
+
+
+def _length(headers: Mapping[str, str]) -> int | None:
+    text = headers.get('Content-Length', '')
+    return int(text) if text.isdecimal() and len(text) < _MOST_DIGITS else None
+
+
+def _asked_pause(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds of Retry-After, which are a number or a date; None if there are none."""
+    text = headers.get('Retry-After', '')
+    if text.isdecimal() and len(text) < _MOST_DIGITS:
+        return float(text)
+    try:
+        return max((parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds(), 0.0)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,133 @@
+"""URLs: what is one, what it is called where its credentials must not be seen, options that go with it."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bipl.storage.source import Sourceable
+
+# Texts, compiled where they are used: opening a local file asks only whether it is a URL.
+_USER = r'://[^/?#@]*@'
+_USER_AND_MORE = r'://[^/?#@:]*:[^/?#@]*@'
+_QUERY = r'(?s)[?#].*'
+_OF_SCHEMES = str.maketrans('+-.', 'xxx')
+_HARMLESS = frozenset(
+    ('endpoint_url', 'profile', 'region_name', 'account_name', 'account_host', 'project', 'host', 'protocol')
+)
+_WEB = ('http://', 'https://', 'ftp://', 'sftp://', 'ssh://', 'webdav://', 'smb://')
+
+
+class Address(os.PathLike[str]):
+    """A URL with options for its file system; its text and its repr hold no credentials.
+
+    Immutable; pickles with its options.
+
+    Attributes
+    ----------
+    url
+        As the user gave it.
+    options
+        `storage_options` as fsspec has them: `{'anon': True}`, `{'profile': 'lab'}`, `{'headers': ...}`.
+    """
+
+    __slots__ = ('options', 'url')
+
+    def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
+        self.url = url
+        self.options: Mapping[str, Any] = options or {}
+
+    def __fspath__(self) -> str:
+        return self.url
+
+    def __str__(self) -> str:
+        return clean_name(self.url)
+
+    def __repr__(self) -> str:
+        return f'<Address {str(self)!r}>'
+
+
+def with_options(source: Sourceable, options: Mapping[str, Any] | None) -> Sourceable:
+    """Return a URL with options for its file system; without any, a source as it is.
+
+    Raises
+    ------
+    TypeError
+        If options are given for something else than a URL, or are no mapping of names.
+    """
+    if options is None:
+        return source
+    if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
+        raise TypeError(
+            f'storage_options: expected options by name, found {type(options).__name__}; see the file system '
+            'of the URL in fsspec'
+        )
+    if not is_url(source):
+        raise TypeError(f'storage_options: expected a URL to use them for, found {type(source).__name__}')
+    assert isinstance(source, str | os.PathLike)  # noqa: S101
+    return Address(os.fspath(source), dict(options))
+
+
+def is_url(source: object) -> bool:
+    """Whether a source is a URL: `scheme://`, not `file://`, and no file of that name, however odd."""
+    if not isinstance(source, str | os.PathLike):
+        return False
+    text = os.fspath(source)
+    if not isinstance(text, str) or '://' not in text or not _is_scheme(text.partition('://')[0]):
+        return False
+    return isinstance(source, Address) or not os.path.exists(text)  # noqa: PTH110 - Path makes one / of two
+
+
+def _is_scheme(text: str) -> bool:
+    """Whether this stands before `://`: of fsspec's chains, too (`simplecache::s3`), but no drive letter."""
+    names = text.translate(_OF_SCHEMES).split('::')
+    return (
+        text.isascii() and all(name.isalnum() and len(name) > 1 for name in names) and text.lower() != 'file'
+    )
+
+
+def local_path(source: str | os.PathLike[str]) -> Path | None:
+    """Return the path that a `file://` URL names; None for any other text."""
+    text = os.fspath(source)
+    if not isinstance(text, str) or not text.lower().startswith('file://'):
+        return None
+    from urllib.parse import unquote, urlsplit
+
+    return Path(unquote(urlsplit(text).path))
+
+
+def clean_name(url: str) -> str:
+    """Return a URL without users, passwords, queries and fragments, which may hold signatures."""
+    return '::'.join(map(_clean, url.split('::')))
+
+
+def _clean(url: str) -> str:
+    # `abfs://container@account...` is no user; one with a password is, whatever the scheme.
+    user = _USER if url.lower().startswith(_WEB) else _USER_AND_MORE
+    return re.sub(_QUERY, '', re.sub(user, '://', url))
+
+
+def secrets_of(url: str, options: Mapping[str, Any]) -> frozenset[str]:
+    """Return the texts that may not be seen: what `clean_name` leaves out, and texts among the options."""
+    parts = re.findall(_QUERY, url) + [user.strip('/:@') for user in re.findall(_USER_AND_MORE, url)]
+    parts += re.findall(r'=([^&#]{4,})', url)
+    return frozenset(text for text in (*parts, *_texts(options)) if len(text) > 3)
+
+
+def _texts(options: object) -> list[str]:
+    """Return the texts among options, at any depth, but for those that say where a server is."""
+    if isinstance(options, str):
+        return [options]
+    if isinstance(options, Mapping):
+        return [text for name, value in options.items() if name not in _HARMLESS for text in _texts(value)]
+    if isinstance(options, list | tuple | set | frozenset):
+        return [text for value in options for text in _texts(value)]
+    return []
+
+
+def without_secrets(text: str, secrets: frozenset[str]) -> str:
+    """Return a text in which each secret is `***`."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, '***')
+    return re.sub(_USER_AND_MORE, '://', text)

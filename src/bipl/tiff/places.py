@@ -1,0 +1,63 @@
+"""Where the segments of an image lie: offsets and byte counts, and what stands for missing counts."""
+
+from bisect import bisect_right
+from collections.abc import Collection
+from functools import cached_property
+
+from bipl.tiff.directory import Directory
+from bipl.tiff.image import StoredImage, table_tags
+from bipl.tiff.segments import SegmentTable
+
+
+class SegmentPlaces:
+    """Offset and size of each tile or strip of one directory.  Thread-safe; tables come by pages.
+
+    Parameters
+    ----------
+    directory, image
+        Where the tables are, and what they are of.
+    row_bytes
+        Of a row of a segment without compression.
+    """
+
+    def __init__(self, directory: Directory, image: StoredImage, row_bytes: int) -> None:
+        offsets, counts = table_tags(directory, is_tiled=image.is_tiled)
+        self._source = directory.source
+        self._image = image
+        self._row_bytes = row_bytes
+        self._offsets = SegmentTable(directory, offsets)
+        self._counts = SegmentTable(directory, counts) if directory.count(counts) else None
+
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """How many offsets and byte counts the file lists; planes have segments of their own."""
+        return self._offsets.count, self._counts.count if self._counts is not None else 0
+
+    def missing(self, segments: Collection[int]) -> list[tuple[int, int]]:
+        """Return what of the tables must be read to locate segments, `(offset, size_bytes)`."""
+        counts = self._counts.missing(segments) if self._counts is not None else []
+        return self._offsets.missing(segments) + counts
+
+    def locate(self, segment: int) -> tuple[int, int]:
+        """Return the offset and size of a segment in the file, size 0 for an absent one."""
+        offset = self._offsets[segment]
+        return offset, self._size(segment, offset)
+
+    def _size(self, segment: int, offset: int) -> int:
+        """Return a segment's byte count; where the file does not tell, what it has room for.
+
+        A count of 0 means an absent tile.  Of a strip that has a place it means an unknown size, as
+        libtiff takes it.
+        """
+        count = self._counts[segment] if self._counts is not None else 0
+        if count or not offset or (self._counts is not None and self._image.is_tiled):
+            return count
+        if self._image.compression == 1:
+            return self._image.tile_height * self._row_bytes
+        behind = bisect_right(self._sorted_offsets, offset)
+        end = self._sorted_offsets[behind] if behind < len(self._sorted_offsets) else self._source.size
+        return max(end - offset, 0)
+
+    @cached_property
+    def _sorted_offsets(self) -> list[int]:
+        return sorted(self._offsets[i] for i in range(self._offsets.count))

@@ -1,0 +1,672 @@
+"""Slides on a web server: the same pixels as the local file, few requests, and clear errors."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bipl
+from bipl import ClosedSlideError, CorruptSlideError, RemoteError, Slide, UnsupportedSlideError
+from bipl.cache import process_cache
+from bipl.storage.opening import open_source
+from tests.builders.fields import Entry, FieldType, Tag
+from tests.builders.patterns import noise_image, smooth_image
+from tests.builders.svs import build_svs
+from tests.builders.tiff import Directory, build_tiff
+from tests.peers import needs_web
+from tests.processes import in_child
+from tests.web_server import Asked, Web, serving, wait_until
+
+pytestmark = needs_web
+
+IMAGE = noise_image(1100, 1300, 3)
+DATA = build_tiff([Directory(image=IMAGE, tile=(64, 64), photometric='rgb', compression='deflate')])
+SVS = build_svs(smooth_image(900, 1200), downsamples=(1, 4), tile=64)
+BOX = (slice(100, 356), slice(200, 456))
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    process_cache().clear()
+    with serving() as web:
+        yield web
+
+
+@pytest.fixture
+def quick() -> Iterator[None]:
+    """Wait little for servers."""
+    with bipl.env(remote_timeout=0.3, remote_retries=1):
+        yield
+
+
+def opened(web: Web, data: bytes = DATA, name: str = 'a.tif') -> Slide:
+    return Slide.open(web.url(name, data))
+
+
+# Pixels
+
+
+@pytest.mark.parametrize('data', [DATA, SVS], ids=['tiff', 'svs'])
+def test_pixels_are_those_of_the_local_file(web: Web, data: bytes) -> None:
+    with opened(web, data) as slide, Slide.open(data) as local:
+        assert slide.properties == local.properties
+        for level, own in zip(slide.levels, local.levels, strict=True):
+            np.testing.assert_array_equal(level.numpy(), own.numpy())
+        for name in local.extras:
+            np.testing.assert_array_equal(slide.extra(name), local.extra(name))
+        np.testing.assert_array_equal(slide.pool(3)[:200, :200], local.pool(3)[:200, :200])
+
+
+@pytest.mark.parametrize(
+    'directory',
+    [
+        Directory(image=IMAGE, rows_per_strip=16, photometric='rgb'),
+        Directory(image=IMAGE, rows_per_strip=1100, photometric='rgb'),
+        Directory(image=IMAGE, tile=(256, 256), photometric='rgb', planar=2, compression='deflate'),
+    ],
+    ids=['strips', 'one strip', 'planes'],
+)
+def test_other_layouts_read_the_same(web: Web, directory: Directory) -> None:
+    with opened(web, build_tiff([directory])) as slide:
+        np.testing.assert_array_equal(slide[BOX], IMAGE[BOX])
+        np.testing.assert_array_equal(slide.numpy(), IMAGE)
+
+
+def test_threads_read_the_same(web: Web) -> None:
+    with opened(web) as slide, ThreadPoolExecutor(8) as pool:
+        boxes = [((y, y + 200), (x, x + 200)) for y in range(0, 900, 150) for x in range(0, 1100, 150)]
+        read = pool.map(lambda box: slide[slice(*box[0]), slice(*box[1])], boxes)
+        for box, pixels in zip(boxes, read, strict=True):
+            np.testing.assert_array_equal(pixels, IMAGE[slice(*box[0]), slice(*box[1])])
+
+
+# Requests
+
+
+def test_a_file_whose_directories_lie_together_opens_in_two_requests(web: Web) -> None:
+    data = build_tiff(
+        [Directory(image=image, tile=(64, 64)) for image in (IMAGE, IMAGE[::2, ::2])] * 3, tables_first=True
+    )
+    opened(web, data).close()
+    assert len(web.asked) <= 2
+
+
+def test_where_directories_lie_apart_each_is_one_request(web: Web) -> None:
+    image = smooth_image(900, 1200)
+    data = build_tiff([Directory(image=image, tile=(128, 128), photometric='rgb')] * 5)
+    opened(web, data).close()
+    assert len(web.asked) <= 1 + 5
+    assert web.bytes_asked < len(data) / 4
+
+
+def test_opening_reads_little_of_a_large_file(web: Web) -> None:
+    data = build_tiff([Directory(image=noise_image(2048, 2048, 3), tile=(256, 256), photometric='rgb')])
+    opened(web, data).close()
+    assert len(web.asked) <= 2
+    assert web.bytes_asked <= 2**17 < len(data)
+
+
+def waves(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Count requests that go out at once, for each time that they do."""
+    from bipl.storage.remote import RemoteSource
+
+    counted: list[int] = []
+    fetch_all = RemoteSource._fetch_all
+
+    async def counting(self, transport, requests):
+        counted.append(len(requests))
+        return await fetch_all(self, transport, requests)
+
+    monkeypatch.setattr(RemoteSource, '_fetch_all', counting)
+    return counted
+
+
+LARGE = build_tiff([Directory(image=noise_image(4096, 4096, 1), tile=(32, 32), compression='deflate')])
+
+
+def test_a_read_is_two_round_trips_at_most(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(web, LARGE) as slide:
+        counted = waves(monkeypatch)
+        slide[1000:1512, 2000:2512]
+        assert len(counted) <= 2
+        slide[1000:1512, 2512:3024]
+        assert len(counted) <= 4
+
+
+def test_a_batch_is_planned_as_one(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(web, LARGE) as slide:
+        rng, counted = np.random.default_rng(7), waves(monkeypatch)
+        corners = rng.integers(0, 4096 - 100, (100, 2)).tolist()
+        boxes = [((y, y + 100), (x, x + 100)) for y, x in corners]
+        del web.asked[:]
+        with Slide.open(LARGE) as local:
+            for (box, pixels), (_, own) in zip(slide.parts(boxes), local.parts(boxes), strict=True):
+                np.testing.assert_array_equal(pixels, own, err_msg=str(box))
+        assert len(counted) <= 2
+        assert len(web.asked) == sum(counted)
+
+
+def test_requests_of_a_read_go_out_at_once(web: Web) -> None:
+    with opened(web, LARGE) as slide:
+        slide[:9, :9]
+        everybody = threading.Barrier(3)
+
+        def waits_for_the_others(_: Asked) -> None:
+            everybody.wait(20)  # broken unless three requests are there at once
+
+        source = slide.levels[0]._source.directory.source
+        web.behave = waits_for_the_others
+        with source.gathered([(i * len(LARGE) // 4, 100) for i in (1, 2, 3)]):
+            pass
+
+
+def test_what_is_gathered_costs_no_request_in_any_thread(web: Web) -> None:
+    source = open_source(web.url('a.tif', LARGE))
+    places = [(200_000 + i * 1000, 700) for i in range(50)]
+    with source.gathered(places):
+        asked = len(web.asked)
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda place: bytes(source.read(*place)), places))
+        assert len(web.asked) == asked
+    assert found == [LARGE[offset : offset + size] for offset, size in places]
+
+
+def test_gathering_may_be_nested_and_what_is_at_hand_is_not_fetched_again(web: Web) -> None:
+    source = open_source(web.url('a.tif', LARGE))
+    with source.gathered([(500_000, 9000)]):
+        asked = len(web.asked)
+        with source.gathered([(500_100, 100), (504_000, 3000)]):
+            assert bytes(source.read(500_100, 100)) == LARGE[500_100:500_200]
+        assert len(web.asked) == asked
+        assert bytes(source.read(508_000, 1000)) == LARGE[508_000:509_000]
+        assert len(web.asked) == asked
+
+
+def test_what_is_at_hand_within_a_gap_that_is_fetched_hides_nothing(web: Web) -> None:
+    source = open_source(web.url('a.tif', LARGE))
+    inner, outer = (500_400, 100), [(500_000, 390), (500_510, 390)]
+    with source.gathered([inner]), source.gathered([*outer, inner]):
+        asked = len(web.asked)
+        for offset, size in (*outer, inner):
+            assert bytes(source.read(offset, size)) == LARGE[offset : offset + size]
+        assert len(web.asked) == asked
+
+
+def test_gathering_beyond_the_end_gives_what_there_is(web: Web) -> None:
+    source = open_source(web.url('a.tif', LARGE))
+    with source.gathered([(len(LARGE) - 100, 5000), (len(LARGE) + 9, 5), (2**60, 2**60), (7, 0)]):
+        assert bytes(source.read(len(LARGE) - 100, 5000)) == LARGE[-100:]
+    assert bytes(source.read(len(LARGE) + 9, 5)) == b''
+
+
+def test_tiles_that_are_absent_or_lie_elsewhere_spoil_no_others(web: Web) -> None:
+    offsets = Entry(FieldType.LONG, (0, 8, 2**31, 400))
+    counts = Entry(FieldType.LONG, (0, 0, 500, 2**31))
+    data = build_tiff(
+        [Directory(image=IMAGE[:128, :128], tile=(64, 64), photometric='rgb', compression='deflate',
+                   overrides={Tag.TILE_OFFSETS: offsets, Tag.TILE_BYTE_COUNTS: counts})]
+    )  # fmt: skip
+    with opened(web, data) as slide, Slide.open(data) as local:
+        np.testing.assert_array_equal(slide[:64], local[:64])
+        for box in ((slice(64, 128), slice(0, 64)), (slice(64, 128), slice(64, 128))):
+            for each in (slide, local):
+                with pytest.raises(bipl.CorruptTileError):
+                    each[box]
+
+
+@pytest.mark.parametrize('compression', [None, 'deflate'])
+def test_a_byte_count_beyond_reason_is_not_fetched(web: Web, compression: str | None) -> None:
+    """A hole of 64 MiB follows the only tile, which claims it."""
+    directory = Directory(
+        image=IMAGE[:64, :64],
+        tile=(64, 64),
+        photometric='rgb',
+        **({} if compression is None else {'compression': compression}),
+        overrides={Tag.TILE_BYTE_COUNTS: Entry(FieldType.LONG, (2**26,))},
+    )
+    data = build_tiff([directory], tables_first=True) + bytes(2**26)
+    with opened(web, data) as slide:
+        np.testing.assert_array_equal(slide.numpy(), IMAGE[:64, :64])
+    assert web.bytes_asked < 2**22
+
+
+def test_equal_files_share_their_tiles_and_changed_ones_do_not(web: Web) -> None:
+    with opened(web) as slide:
+        before = slide.numpy()
+    del web.asked[:]
+    with Slide.open(web.url('a.tif')) as slide:
+        np.testing.assert_array_equal(slide.numpy(), before)
+    assert len(web.asked) <= 2
+    web.replace('a.tif', build_tiff([Directory(image=255 - IMAGE, tile=(64, 64), photometric='rgb')]))
+    with Slide.open(web.url('a.tif')) as slide:
+        np.testing.assert_array_equal(slide.numpy(), 255 - IMAGE)
+
+
+def test_without_an_etag_nothing_is_shared(web: Web) -> None:
+    web.has_etags = False
+    with opened(web) as slide, Slide.open(web.url('a.tif')) as again:
+        assert slide.levels[0]._source.key != again.levels[0]._source.key
+        np.testing.assert_array_equal(again.numpy(), slide.numpy())
+
+
+def test_queries_tell_files_apart(web: Web) -> None:
+    url = web.url('a.tif', DATA)
+    with Slide.open(f'{url}?x=1') as one, Slide.open(f'{url}?x=2') as two:
+        assert one.levels[0]._source.key != two.levels[0]._source.key
+
+
+def leads(asked: Asked) -> str | None:
+    """Lead to a signed URL that is for ten requests."""
+    if asked.path == '/way':
+        leads.given += 1
+        return f'/a.tif?sig=s3cret&given={leads.given}'
+    leads.used[asked.path] = leads.used.get(asked.path, 0) + 1
+    return '403' if leads.used[asked.path] > 10 else None
+
+
+def test_where_a_url_leads_is_asked_until_it_expires(web: Web) -> None:
+    leads.given, leads.used = 0, {}
+    web.files['/a.tif'], web.behave = LARGE, leads
+    with Slide.open(f'{web.address}/way') as slide, Slide.open(LARGE) as local:
+        for i in range(30):
+            box = slice(100 * i, 100 * i + 200), slice(50 * i, 50 * i + 100)
+            np.testing.assert_array_equal(slide[box], local[box])
+    asked = [one.path for one in web.asked]
+    assert 2 < leads.given < len(asked) / 3  # else it would be half of all
+
+
+def test_where_a_url_with_credentials_leads_is_asked_for_each_time(web: Web) -> None:
+    web.files['/a.tif'] = LARGE
+    web.behave = lambda asked: '/a.tif' if asked.path == '/way' else None
+    with Slide.open(f'{web.address}/way', storage_options={'headers': {'X-Token': 'mine'}}) as slide:
+        slide[3000:3200, 3000:3200]
+    ways = sum(one.path == '/way' for one in web.asked)
+    assert 2 * ways == len(web.asked)
+
+
+# Failures
+
+
+FAILS = {
+    'stalls': (RemoteError, r'no answer within 0\.3 s, in each of 2 attempts'),
+    'breaks off': (RemoteError, 'an answer that breaks off, in each of 2 attempts'),
+    'hangs up': (RemoteError, 'ServerDisconnectedError'),
+    'says a little': (RemoteError, '9 bytes instead of'),
+    'answers all': (RemoteError, r'expected a server that answers ranges.*found HTTP 200 OK, something'),
+    'answers another range': (RemoteError, r'expected a server that answers ranges.*Content-Range'),
+    'says no size': (RemoteError, r'expected a server that answers ranges.*/\*'),
+    'compresses': (RemoteError, 'compressed on the way'),
+    'redirects': (RemoteError, 'TooManyRedirects'),
+    '401': (RemoteError, 'expected permission to read it, found HTTP 401'),
+    '403': (RemoteError, 'expected permission to read it, found HTTP 403'),
+    '404': (FileNotFoundError, 'No such file'),
+    '410': (FileNotFoundError, 'No such file'),
+    '418': (RemoteError, 'found HTTP 418'),
+    '429': (RemoteError, 'HTTP 429.*in each of 2 attempts'),
+    '500': (RemoteError, 'HTTP 500.*in each of 2 attempts'),
+    '501': (RemoteError, 'HTTP 501'),
+    '503': (RemoteError, 'HTTP 503.*in each of 2 attempts'),
+    '504': (RemoteError, 'HTTP 504.*in each of 2 attempts'),
+}
+PASSES = ('stalls', 'breaks off', 'hangs up', 'says a little', '429', '500', '503', '504', '503, wait')
+
+
+@pytest.mark.parametrize('failure', FAILS)
+@pytest.mark.usefixtures('quick')
+def test_a_server_that_fails_at_opening_is_said_to(web: Web, failure: str) -> None:
+    web.behave = lambda _: failure
+    kind, words = FAILS[failure]
+    with pytest.raises(kind, match=words) as raised:
+        opened(web, LARGE)
+    assert type(raised.value) is kind
+    assert 'a.tif' in str(raised.value)
+    if failure not in {'redirects', 'hangs up'}:  # aiohttp follows, and has another try of its own
+        assert len(web.asked) == (2 if 'each of 2' in str(raised.value) else 1)
+
+
+@pytest.mark.parametrize('failure', FAILS)
+@pytest.mark.usefixtures('quick')
+def test_a_server_that_fails_at_a_read_is_said_to_and_reads_go_on_later(web: Web, failure: str) -> None:
+    with opened(web, LARGE) as slide:
+        web.behave = lambda _: failure
+        with pytest.raises(FAILS[failure][0], match=FAILS[failure][1]):
+            slide[3000:3300, 3000:3300]
+        web.behave = lambda _: None
+        with Slide.open(LARGE) as local:
+            np.testing.assert_array_equal(slide[3000:3300, 3000:3300], local[3000:3300, 3000:3300])
+
+
+@pytest.mark.parametrize('failure', PASSES)
+def test_what_passes_is_tried_again(web: Web, failure: str) -> None:
+    with bipl.env(remote_timeout=0.3), opened(web) as slide:
+        web.first_times(2, failure)
+        np.testing.assert_array_equal(slide[BOX], IMAGE[BOX])
+
+
+@pytest.mark.usefixtures('quick')
+def test_a_server_that_drips_is_given_up(web: Web) -> None:
+    web.behave = lambda _: 'drips'
+    with pytest.raises(RemoteError, match='a slow one'):
+        opened(web, LARGE)
+
+
+def test_a_server_that_asks_for_a_year_does_not_get_it(monkeypatch: pytest.MonkeyPatch, web: Web) -> None:
+    from bipl.storage import fetching
+
+    monkeypatch.setattr(fetching, '_MOST_ASKED_PAUSE_S', 0.1)
+    web.first_times(1, '503, wait for a year')
+    opened(web).close()
+
+
+@pytest.mark.usefixtures('quick')
+def test_nobody_there_is_said_to() -> None:
+    with pytest.raises(RemoteError, match=r'Cannot connect to host 127\.0\.0\.1:9'):
+        Slide.open('http://127.0.0.1:9/a.tif')
+
+
+def test_a_server_that_gives_all_of_a_small_file_will_do(web: Web) -> None:
+    web.behave = lambda _: 'answers all'
+    small = build_tiff([Directory(image=IMAGE[:64, :64], tile=(64, 64), photometric='rgb')])
+    with opened(web, small) as slide:
+        np.testing.assert_array_equal(slide.numpy(), IMAGE[:64, :64])
+
+
+def test_nothing_is_read_of_what_was_not_asked_for(web: Web) -> None:
+    """The whole file is 60 MB, which would take longer to send than the reader waits."""
+    web.behave = lambda _: 'answers all'
+    started = time.monotonic()
+    with pytest.raises(RemoteError, match='answers ranges'):
+        opened(web, bytes(60 * 2**20))
+    assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize('size', [len(LARGE), len(LARGE) // 2], ids=['as long', 'shorter'])
+def test_a_file_that_is_replaced_meanwhile_is_said_to_be(web: Web, size: int) -> None:
+    with opened(web, LARGE) as slide:
+        slide[:50, :50]
+        web.replace('a.tif', LARGE[:size])
+        with pytest.raises(CorruptSlideError, match='it was replaced meanwhile, open it again'):
+            slide[4000:, 4000:]
+
+
+def test_a_file_that_shrinks_without_an_etag_is_said_to_have_changed(web: Web) -> None:
+    web.has_etags = False
+    with opened(web, LARGE) as slide:
+        web.files['/a.tif'] = LARGE[:-1000]
+        with pytest.raises(CorruptSlideError, match='open it again'):
+            slide[1000:1500, 1000:1500]
+
+
+def test_a_file_that_is_taken_away_is_missing(web: Web) -> None:
+    with opened(web, LARGE) as slide:
+        del web.files['/a.tif']
+        with pytest.raises(FileNotFoundError):
+            slide[1000:1500, 1000:1500]
+
+
+def test_an_empty_file_is_no_slide(web: Web) -> None:
+    with pytest.raises(UnsupportedSlideError, match='an empty file of 0 bytes'):
+        opened(web, b'')
+
+
+def test_what_is_no_slide_says_what_each_driver_said(web: Web) -> None:
+    with pytest.raises(
+        UnsupportedSlideError, match=r'tiff: .*expected a TIFF(.|\n)*openslide: expected a path'
+    ):
+        opened(web, b'something else altogether' * 10_000, 'a.svs')
+    assert web.bytes_asked <= 10 * 2**17
+
+
+def test_a_truncated_file_says_where(web: Web) -> None:
+    with pytest.raises(CorruptSlideError, match='cut off'):
+        opened(web, SVS[: len(SVS) // 2])
+
+
+@pytest.mark.parametrize('suffix', ['png', 'jpg', 'data'])
+def test_plain_pictures_are_fetched_whole(web: Web, suffix: str) -> None:
+    import imagecodecs
+
+    picture = smooth_image(300, 400)
+    encoded = imagecodecs.jpeg8_encode(picture) if suffix == 'jpg' else imagecodecs.png_encode(picture)
+    with Slide.open(web.url(f'a.{suffix}', bytes(encoded)), driver='raster') as slide:
+        with Slide.open(bytes(encoded)) as local:
+            np.testing.assert_array_equal(slide.numpy(), local.numpy())
+        asked = len(web.asked)
+        slide[:20, :20]
+        assert len(web.asked) == asked
+
+
+def test_a_closed_slide_reads_no_more(web: Web) -> None:
+    slide = opened(web)
+    slide.close()
+    with pytest.raises(ClosedSlideError):
+        slide[:9, :9]
+    source = open_source(web.url('a.tif'))
+    source.close()
+    for action in (lambda: source.read(0, 9), lambda: source.gathered([(0, 9)]).__enter__()):
+        with pytest.raises(ClosedSlideError, match='expected an open slide'):
+            action()
+
+
+@pytest.mark.parametrize('url', ['nonsense://a/b.tif', 'c://b.tif'])
+def test_a_scheme_that_nobody_knows_is_said_so(url: str) -> None:
+    with pytest.raises((UnsupportedSlideError, FileNotFoundError), match=r'expected a scheme|No such file'):
+        Slide.open(url, driver='tiff')
+
+
+# Local names
+
+
+def test_a_local_file_of_an_odd_name_stays_local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / 'https:'
+    folder.mkdir()
+    (folder / 'a.tif').write_bytes(DATA)
+    monkeypatch.chdir(tmp_path)
+    for name in ('https://a.tif', (tmp_path / 'https:' / 'a.tif').as_uri()):
+        with Slide.open(name) as slide:
+            np.testing.assert_array_equal(slide[BOX], IMAGE[BOX])
+            assert pickle.loads(pickle.dumps(slide)).shape == slide.shape
+
+
+def test_options_for_a_file_are_refused(tmp_path: Path) -> None:
+    (tmp_path / 'a.tif').write_bytes(DATA)
+    with pytest.raises(TypeError, match='storage_options: expected a URL'):
+        Slide.open(tmp_path / 'a.tif', storage_options={'anon': True})
+    with pytest.raises(TypeError, match='storage_options: expected options by name'):
+        Slide.open('https://example.org/a.tif', storage_options='anon')
+
+
+# Any file system of fsspec
+
+
+@pytest.mark.parametrize('data', [DATA, SVS], ids=['tiff', 'svs'])
+def test_any_file_system_of_fsspec_will_do(data: bytes) -> None:
+    import fsspec
+
+    memory = fsspec.filesystem('memory')
+    memory.pipe('/folder/a.tif', data)
+    try:
+        with Slide.open('memory://folder/a.tif') as slide, Slide.open(data) as local:
+            np.testing.assert_array_equal(slide.numpy(), local.numpy())
+            assert pickle.loads(pickle.dumps(slide)).shape == local.shape
+    finally:
+        memory.rm('/folder', recursive=True)
+    with pytest.raises(FileNotFoundError):
+        Slide.open('memory://folder/a.tif')
+
+
+def test_chains_of_file_systems_are_read(tmp_path: Path, web: Web) -> None:
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / 'a.zip', 'w') as archive:
+        archive.writestr('inner/a.tif', DATA)
+    url = web.url('a.zip', (tmp_path / 'a.zip').read_bytes())
+    for chain in (f'zip://inner/a.tif::{tmp_path / "a.zip"}', f'zip://inner/a.tif::{url}'):
+        with Slide.open(chain, driver='tiff') as slide:
+            np.testing.assert_array_equal(slide[BOX], IMAGE[BOX])
+
+
+# Credentials
+
+
+SECRETS = ('hunter22', 'c0ffee', 'pa55word', 'Bearer t0ken')
+
+
+@pytest.mark.parametrize(
+    'failure', [None, 'stalls', 'breaks off', '403', '404', '503', 'answers all', 'redirects', 'hangs up']
+)
+@pytest.mark.usefixtures('quick')
+def test_credentials_are_shown_nowhere(
+    web: Web, failure: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    import traceback
+
+    caplog.set_level(logging.DEBUG)
+    web.files['/a.tif'] = LARGE
+    url = f'{web.address}/a.tif?X-Amz-Signature=c0ffee&token=hunter22'.replace('://', '://me:pa55word@')
+    options = {'headers': {'X-Token': 'Bearer t0ken'}}
+    shown = []
+    slide = Slide.open(url, storage_options=options)
+    web.behave = lambda _: failure
+    try:
+        shown += [
+            repr(slide),
+            repr(slide._opening),
+            repr(slide.levels[0]),
+            str(slide.source),
+            slide._repr_html_(),
+        ]
+        slide[2000:2500, 2000:2500]
+    except (OSError, ValueError) as error:
+        assert failure is not None
+        shown += [
+            ''.join(traceback.format_exception(error)),
+            repr(error),
+            str(pickle.loads(pickle.dumps(error))),
+        ]
+        shown.append(repr(error.__context__))
+    shown += [record.getMessage() for record in caplog.records]
+    for secret in SECRETS:
+        assert not any(secret in text for text in shown), secret
+    assert web.asked[-1].headers['x-token'] == 'Bearer t0ken'
+    assert web.asked[-1].headers['authorization'].startswith('Basic ')
+    assert 'c0ffee' in web.asked[-1].path
+
+
+def test_a_pickled_slide_keeps_its_options(web: Web) -> None:
+    url = web.url('a.tif', DATA)
+    slide = Slide.open(url, storage_options={'headers': {'X-Token': 'mine'}})
+    again = pickle.loads(pickle.dumps(slide))
+    np.testing.assert_array_equal(again[BOX], IMAGE[BOX])
+    assert {one.headers.get('x-token') for one in web.asked} == {'mine'}
+
+
+# Processes
+
+
+def run(code: str, url: str, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *options, '-c', code, url]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_fork_goes_on_with_connections_of_its_own(web: Web) -> None:
+    with opened(web) as slide:
+        slide[:64, :64]
+        process_cache().clear()
+        np.testing.assert_array_equal(in_child(lambda: slide[100:105, 200:205]), IMAGE[100:105, 200:205])
+        np.testing.assert_array_equal(slide[BOX], IMAGE[BOX])
+
+
+def test_a_fork_in_the_middle_of_a_read_goes_on(web: Web) -> None:
+    goes_on = threading.Event()
+    with opened(web) as slide:
+        web.behave = lambda _: goes_on.wait(20) and None
+        del web.asked[:]
+        with ThreadPoolExecutor(1) as pool:
+            reading = pool.submit(lambda: slide[BOX])
+            wait_until(lambda: bool(web.asked))
+            web.behave = lambda _: None
+            found = in_child(lambda: slide[600:605, 600:605])
+            goes_on.set()
+            np.testing.assert_array_equal(reading.result(20), IMAGE[BOX])
+        np.testing.assert_array_equal(found, IMAGE[600:605, 600:605])
+        np.testing.assert_array_equal(slide[500:900, :], IMAGE[500:900])
+
+
+def test_a_fork_that_ends_as_a_program_does_leaves_the_parent_its_connections(web: Web) -> None:
+    """It runs what is to run at the end, unlike a child that leaves by `os._exit`."""
+    code = """
+import os, sys
+from bipl import Slide
+slide = Slide.open(sys.argv[1])
+slide[:64, :64]
+child = os.fork()
+if not child:
+    slide[200:300, 200:300]
+    sys.exit(0)
+assert os.waitpid(child, 0)[1] == 0
+print(int(slide[500:900, 500:900].astype('u4').sum()))
+"""
+    ended = run(code, web.url('a.tif', DATA), '-W', 'ignore::DeprecationWarning')  # of forks beside threads
+    assert (ended.returncode, ended.stderr) == (0, '')
+    assert int(ended.stdout) == IMAGE[500:900, 500:900].astype('u4').sum()
+
+
+def test_spawned_processes_read(web: Web) -> None:
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    with opened(web) as slide, ProcessPoolExecutor(1, get_context('spawn')) as pool:
+        found = pool.submit(slide.levels[0].part, (0, 99), (0, 99)).result(60)
+        np.testing.assert_array_equal(found, IMAGE[:99, :99])
+
+
+@pytest.mark.parametrize('kept', ['slide', 'None'])
+def test_the_end_of_the_process_is_quiet(web: Web, kept: str) -> None:
+    code = f'import sys\nfrom bipl import Slide\nslide = Slide.open(sys.argv[1])\nslide[:99]\nkept = {kept}'
+    ended = run(code, web.url('a.tif', DATA), '-X', 'dev')
+    assert (ended.returncode, ended.stderr) == (0, '')
+
+
+def test_an_interrupted_read_ends_at_once(web: Web) -> None:
+    code = """
+import os, signal, sys, threading
+import bipl
+from bipl import Slide
+with bipl.env(remote_timeout=1000):
+    slide = Slide.open(sys.argv[1])
+print('opened', flush=True)
+sys.stdin.readline()
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    slide[3000:3300, 3000:3300]
+except KeyboardInterrupt:
+    print('interrupted', flush=True)
+"""
+    with subprocess.Popen(
+        [sys.executable, '-c', code, web.url('a.tif', LARGE)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == 'opened\n'
+        web.behave = lambda _: 'stalls'
+        found, _ = process.communicate('\n', timeout=60)
+        assert found == 'interrupted\n'
+
+
+def test_opening_local_files_loads_nothing_of_it() -> None:
+    code = 'import sys; from bipl import Slide; Slide.open(sys.stdin.buffer.read())[:9]'
+    code += '; print("asyncio" in sys.modules)'
+    ended = subprocess.run([sys.executable, '-c', code], input=DATA, capture_output=True, check=True)
+    assert ended.stdout == b'False\n'
