@@ -5,11 +5,12 @@ a fork the child makes an executor of its own.
 """
 
 import os
+import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from bipl import settings
 
@@ -22,23 +23,85 @@ _here = threading.local()
 
 
 class _Crew:
-    """How many threads are at work here, callers and helpers, so that no more help than there are cores."""
+    """How many threads are at work here, callers and helpers, so that no more help than there are cores.
+
+    Helpers are threads that wait for errands.  They are daemons: waiting, they hold nothing, and the process
+    may end.
+    """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.at_work = 0
+        self._lock = threading.Lock()
+        self.at_work = self._helpers = self._threads = 0
+        self._errands: queue.SimpleQueue[_Errand] = queue.SimpleQueue()
 
-    def enter(self, wanted: int, most: int) -> int:
-        """Count the caller in, and return how many others may help it, up to what it wants."""
-        with self.lock:
-            helpers = max(0, min(wanted, most - self.at_work - 1))
+    def enter(self, errand: '_Errand', wanted: int, most: int) -> int:
+        """Count the caller in, call helpers, up to what it wants, and return how many."""
+        with self._lock:
+            helpers = max(0, min(wanted, most - self.at_work - 1, _MOST_THREADS - self._helpers))
             self.at_work += 1 + helpers
+            self._helpers += helpers
+            missing = range(self._threads, self._helpers)
+            self._threads = max(self._threads, self._helpers)
+        if missing:
+            _watch_forks()
+        for _ in missing:
+            threading.Thread(target=self._help, name='bipl-helper', daemon=True).start()
+        for _ in range(helpers):
+            self._errands.put(errand)
         return helpers
 
-    def leave(self, count: int) -> None:
-        """Count out."""
-        with self.lock:
-            self.at_work -= count
+    def leave(self, helpers: int) -> None:
+        """Count the caller and its helpers out."""
+        with self._lock:
+            self.at_work -= 1 + helpers
+            self._helpers -= helpers
+
+    def _help(self) -> None:
+        _mark_worker()
+        while True:
+            self._errands.get().join()
+
+
+class _Errand:
+    """Items that are worked off by the caller and by who joins until it is over."""
+
+    __slots__ = ('_at_work', '_function', '_last', '_lock', '_rest', 'error')
+
+    def __init__(self, function: Callable[[Any], object], rest: deque[Any]) -> None:
+        self._function: Callable[[Any], object] | None = function
+        self._rest = rest
+        self._lock = threading.Lock()
+        self._last: threading.Lock | None = None
+        self._at_work = 0
+        self.error: BaseException | None = None
+
+    def join(self) -> None:
+        """Help, unless it is over."""
+        with self._lock:
+            function = self._function
+            if function is None:
+                return
+            self._at_work += 1
+        try:
+            _work_off(function, self._rest)
+        except BaseException as error:  # noqa: BLE001 - the caller raises it
+            self.error = error
+        finally:
+            del function
+            with self._lock:
+                self._at_work -= 1
+                if self._last is not None and not self._at_work:
+                    self._last.release()
+
+    def end(self) -> None:
+        """Let nobody join any more, and wait for those who did."""
+        with self._lock:
+            self._function = None
+            if not self._at_work:
+                return
+            self._last = threading.Lock()
+            self._last.acquire()
+        self._last.acquire()
 
 
 _crews: list[_Crew] = [_Crew()]
@@ -49,13 +112,18 @@ def _executor() -> ThreadPoolExecutor:
     if not _executors:
         made = ThreadPoolExecutor(_MOST_THREADS, 'bipl', initializer=_mark_worker)
         _executors.append(made)
-        if _executors[0] is made and not _forgets_at_fork:
-            _forgets_at_fork.append(True)
-            os.register_at_fork(after_in_child=_forget)
+        _watch_forks()
     return _executors[0]
 
 
 _forgets_at_fork: list[bool] = []
+
+
+def _watch_forks() -> None:
+    """See to it, once, that a forked child begins without its parent's threads and locks."""
+    if not _forgets_at_fork:
+        _forgets_at_fork.append(True)
+        os.register_at_fork(after_in_child=_forget)
 
 
 def _forget() -> None:
@@ -188,20 +256,18 @@ def share_out(function: Callable[[T], object], items: Collection[T], *, most_wor
     Exception
         The first error of the function; items that nobody has begun are left out then.
     """
-    is_alone = most_workers <= 1 or len(items) < 2 or is_worker()
-    crew = _crews[0]
-    helpers = crew.enter(0 if is_alone else min(most_workers, len(items)) - 1, most_workers)
     rest = deque(items)
-    helping = [_executor().submit(_work_off, function, rest) for _ in range(helpers)]
+    if most_workers <= 1 or len(rest) < 2 or is_worker():
+        most_workers = 1
+    crew, errand = _crews[0], _Errand(function, rest)
+    helpers = crew.enter(errand, min(most_workers, len(rest)) - 1, most_workers)
     try:
         _work_off(function, rest)
     finally:
-        begun = [future for future in helping if not future.cancel()]
-        for future in begun:
-            future.exception()  # waits
-        crew.leave(1 + helpers)
-    for future in begun:
-        future.result()
+        errand.end()
+        crew.leave(helpers)
+    if errand.error is not None:
+        raise errand.error
 
 
 def _work_off(function: Callable[[T], object], rest: deque[T]) -> None:
