@@ -1,5 +1,7 @@
 """Batches: what is read together equals what is read alone, each tile decoded once."""
 
+import gc
+import weakref
 from collections.abc import Iterator
 from itertools import count, islice
 from random import Random
@@ -152,6 +154,65 @@ def test_errors_of_functions_come_at_their_turn(slide: Slide) -> None:
         next(parts)
 
 
+@pytest.mark.parametrize('workers', [1, 3])
+def test_an_exit_in_a_function_hangs_nobody(slide: Slide, workers: int) -> None:
+    def leave(pixels: np.ndarray) -> np.ndarray:
+        if pixels.shape[0] == 77:
+            raise SystemExit(3)
+        return pixels
+
+    parts = slide.apply(leave).parts([((0, 50), (0, 50)), ((0, 77), (0, 50)), ((0, 50), (0, 60))], workers)
+    next(parts)
+    with pytest.raises(SystemExit):
+        next(parts)
+
+
+def test_a_malformed_box_is_an_error_at_its_turn(slide: Slide) -> None:
+    parts = slide.parts([((0, 50), (0, 50)), ((0, 60), (0, 50)), ((9, 0), (0, 50))], 2)
+    assert [pixels.shape[0] for _, pixels in islice(parts, 2)] == [50, 60]
+    with pytest.raises(ValueError, match='stops at or after their starts'):
+        next(parts)
+
+
+def test_tiles_that_wait_for_later_windows_are_bounded() -> None:
+    image = smooth_image(2048, 2048)
+    data = build_tiff([Directory(image=image, tile=(512, 512), photometric='rgb', compression='deflate')])
+    random = Random(3)
+    places = [(random.randrange(2000), random.randrange(2000)) for _ in range(2000)]
+    with bipl.env(tile_cache=2**20), Slide.open(data) as slide:
+        for _, pixels in slide.parts([((y, y + 16), (x, x + 16)) for y, x in places], 2):
+            assert pixels.shape[2] == 3
+    process_cache().budget_bytes = 2**27
+
+
+def test_a_failed_batch_holds_no_memory(slide: Slide) -> None:
+    def fails(_: np.ndarray) -> np.ndarray:
+        raise ZeroDivisionError
+
+    out = np.empty((1, 64, 64, 3), np.uint8)
+    gone = weakref.ref(out)
+    gc.disable()
+    try:
+        with pytest.raises(CorruptTileError):
+            broken_slide().read_batch([((0, 64), (0, 64))], out=out)
+        del out
+        assert gone() is None
+    finally:
+        gc.enable()
+    with pytest.raises(ZeroDivisionError):
+        next(slide.apply(fails).parts([((0, 8), (0, 8))], 1))
+
+
+def broken_slide() -> Slide:
+    """Return a slide of one tile that does not decode."""
+    image = noise_image(64, 64, 3, np.uint8)
+    data = bytearray(build_tiff([Directory(image=image, tile=(64, 64), compression='deflate')]))
+    with Slide.open(bytes(data)) as whole:
+        offset, size = whole._stored[0]._source.locate(0)
+    data[offset : offset + size] = bytes(size)
+    return Slide.open(bytes(data))
+
+
 def test_what_is_left_early_is_left(slide: Slide) -> None:
     parts = slide.parts([((i, i + 300), (0, 1000)) for i in range(300)], 2)
     next(parts)
@@ -226,6 +287,12 @@ def test_a_batch_of_boxes_is_what_slicing_gives(slide: Slide) -> None:
     np.testing.assert_array_equal(evened.read_batch(boxes)[2], evened[333:397, 17:97])
 
 
+def test_places_of_floats_and_iterators(slide: Slide) -> None:
+    boxes = [((0.1, 64.1), (0, 64)), ((0.3, 64.3), (7, 71))]
+    assert slide.read_batch(boxes).shape == (2, 64, 64, 3)
+    assert slide.read_batch((place for place in [(9, 9), (8, 8)]), 5).shape == (2, 5, 5, 3)
+
+
 def test_a_batch_is_read_into_what_is_given(slide: Slide) -> None:
     centres = [(300, 300), (400, 200)]
     out = np.zeros((2, 32, 32, 3), np.uint8)
@@ -240,7 +307,7 @@ def test_a_batch_is_read_into_what_is_given(slide: Slide) -> None:
 @pytest.mark.parametrize(
     ('places', 'options', 'error', 'message'),
     [
-        ([(1, 2)], {}, ValueError, 'size: expected the height and width'),
+        ([(1, 2)], {}, ValueError, 'size: expected the height and width of the pictures'),
         ([(1, 2, 3)], {'size': 8}, TypeError, 'places: expected n boxes'),
         ('nowhere', {'size': 8}, TypeError, 'places: expected'),
         ([(1, np.nan)], {'size': 8}, ValueError, 'places: expected finite numbers'),

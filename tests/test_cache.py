@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bipl import cache
-from bipl.cache import TileCache
+from bipl.cache import TileCache, _Flight
 
 SHAPE = (10, 12, 3)
 
@@ -119,3 +119,21 @@ def test_readers_never_see_the_next_tile_in_their_memory() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_a_flight_whose_end_was_interrupted_holds_nobody_up() -> None:
+    tiles = TileCache(10**6)
+    stale = threading.Thread(target=lambda: tiles._flights.__setitem__('key', _Flight()))
+    stale.start()
+    stale.join()
+    assert ended(threading.Thread(target=tiles.get, args=('key', tile)))
+    tiles._flights['other'] = _Flight()  # by this thread, which does not make it
+    assert tiles.get('other', tile) is not None
+
+
+def test_sums_that_went_wrong_do_no_harm() -> None:
+    tiles = TileCache(3 * tile().nbytes)
+    tiles._size_bytes = 10**9
+    for number in range(5000):
+        tiles.get(number, tile)
+    assert tiles.statistics().size_bytes == 3 * tile().nbytes

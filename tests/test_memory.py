@@ -35,11 +35,11 @@ def test_memory_that_was_used_is_lent_first() -> None:
 def test_slabs_are_bounded_and_arrays_go_on() -> None:
     memory = TileMemory(2**23)
     lent = [memory.empty(SHAPE, np.uint8) for _ in range(100)]
-    assert sum(map(len, memory._slabs)) <= 2**23
+    assert memory.slab_bytes <= 2**23
     lent.clear()
     memory.clear()
     gc.collect()
-    assert len(memory._slabs) == 0
+    assert memory.slab_bytes == 0
 
 
 def test_other_sizes_do_not_wait_for_ever() -> None:

@@ -12,10 +12,12 @@ Memory that `empty` lent to a tile comes back when that tile and all views of it
 """
 
 import os
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from dataclasses import dataclass
-from threading import Lock
+from threading import Lock, get_ident
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -33,6 +35,10 @@ _KEPT_PART = 0.8
 # Memory that is new to the process costs half of decoding what it is for, so the cache takes little at
 # first, and as much again as a tile takes that it let go too early.
 _FIRST_BYTES = 24 * 2**20
+# Tiles made, after which what is held is counted anew.
+_COUNTED_EACH = 1024
+# Seconds after which a thread that waits for a tile looks whether it is still being made.
+_LOOKED_AFTER_S = 1.0
 # Names of tiles that were let go.
 _MOST_GONE = 4096
 
@@ -62,6 +68,38 @@ class CacheStatistics:
     tiles: int
     size_bytes: int
     budget_bytes: int
+
+
+class _Flight:
+    """A tile being made by this thread, for which others wait."""
+
+    __slots__ = ('_lock', '_thread')
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._lock.acquire()
+        self._thread = get_ident()
+
+    def end(self) -> None:
+        """Let those go on who wait."""
+        with suppress(RuntimeError):  # it was ended
+            self._lock.release()
+
+    def wait(self) -> bool:
+        """Wait for its end; return False where there will be none.
+
+        A signal's exception may have interrupted its thread in the very act of ending it.
+        """
+        if self._thread == get_ident():
+            return False
+        while not self._lock.acquire(timeout=_LOOKED_AFTER_S):
+            frame = sys._current_frames().get(self._thread)  # noqa: SLF001 - as its documentation has it
+            while frame is not None and frame.f_locals.get('mine') is not self:
+                frame = frame.f_back
+            if frame is None:
+                return False
+        self._lock.release()
+        return True
 
 
 class TileCache:
@@ -103,7 +141,11 @@ class TileCache:
     def renew(self) -> None:
         """Make anew what belongs to one process: the lock, and the flights under way."""
         self._lock = Lock()
-        self._flights: dict[Hashable, Lock] = {}
+        self._flights: dict[Hashable, _Flight] = {}
+        self._count()
+
+    def _count(self) -> None:
+        """Sum up what is held: a sum that is kept goes wrong where a signal's exception interrupts it."""
         self._kept_bytes = sum(tile.nbytes for tile in self._kept.values())
         self._size_bytes = self._kept_bytes + sum(tile.nbytes for tile in self._tiles.values())
 
@@ -150,7 +192,7 @@ class TileCache:
         returns is kept, and must not be changed any more; None, for an absent tile, is not kept.  An error
         of `make` reaches its own caller; threads that waited try themselves.
         """
-        mine: Lock | None = None
+        mine: _Flight | None = None
         waited = False
         while True:
             try:
@@ -163,9 +205,7 @@ class TileCache:
                     flight = self._flights.get(key)
                     if flight is None:
                         self._made += 1
-                        mine = Lock()
-                        mine.acquire()
-                        flight = self._flights[key] = mine
+                        flight = self._flights[key] = mine = _Flight()
                 if flight is mine:
                     tile = make(*arguments)
                     if tile is not None:
@@ -174,13 +214,16 @@ class TileCache:
             finally:
                 # Whatever happened, an interrupt too: nobody may wait for a flight that is over.
                 if mine is not None:
-                    if self._flights.get(key) is mine:
-                        del self._flights[key]
-                    if mine.locked():
-                        mine.release()
+                    self._end(key, mine)
             waited = True
-            with flight:
-                pass
+            if not flight.wait():
+                self._end(key, flight)
+
+    def _end(self, key: Hashable, flight: '_Flight') -> None:
+        """Let those go on who wait for a flight."""
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+        flight.end()
 
     def _keep(self, key: Hashable, tile: Tile) -> None:
         """Keep a tile that was made, and evict what is too much."""
@@ -190,12 +233,14 @@ class TileCache:
         with self._lock:
             if key in self._gone:
                 del self._gone[key]
-                self._grown_bytes = min(self._grown_bytes + size_bytes, self._budget_bytes)
+                self._grown_bytes = max(min(self._grown_bytes + size_bytes, self._budget_bytes), _FIRST_BYTES)
             most = min(max(self._grown_bytes, 2 * size_bytes), self._budget_bytes)
             if size_bytes <= most and not self.has(key):
                 self._tiles[key] = owned
                 self._size_bytes += size_bytes
-            while self._size_bytes > most:
+            if not self._made % _COUNTED_EACH:
+                self._count()
+            while self._size_bytes > most and (self._tiles or self._kept):
                 evicted.append(self._evicted())
             while len(self._gone) > _MOST_GONE:
                 self._gone.popitem(last=False)

@@ -47,7 +47,7 @@ class TileMemory:
         self.most_bytes = most_bytes
         self._free: dict[int, list[memoryview]] = {}
         self._lent: dict[int, weakref.ref[Array]] = {}
-        self._slabs: weakref.WeakSet[_Slab] = weakref.WeakSet()
+        self._slabs: dict[int, tuple[weakref.ref[_Slab], int]] = {}
 
     def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         """Return an array of any content."""
@@ -72,13 +72,14 @@ class TileMemory:
         slab_bytes = _SLAB_BYTES if size_bytes <= _MOST_SLOT_BYTES else size_bytes
         if self.free_bytes > _MOST_FREE_BYTES:  # of sizes that were wanted before
             self._free.clear()
-        if sum(map(len, list(self._slabs))) + slab_bytes > self.most_bytes:
+        if self.slab_bytes + slab_bytes > self.most_bytes:
             return None
         slab = _Slab(-1, slab_bytes, **_IS_PRIVATE)
         if slab_bytes >= _HUGE_PAGE_BYTES and hasattr(mmap, 'MADV_HUGEPAGE'):
             with suppress(OSError):  # a system may have none
                 slab.madvise(mmap.MADV_HUGEPAGE)
-        self._slabs.add(slab)
+        gone = weakref.ref(slab, lambda gone: self._slabs.pop(id(gone), None))
+        self._slabs[id(gone)] = gone, slab_bytes
         whole = memoryview(slab)
         pieces = [whole[i : i + size_bytes] for i in range(0, slab_bytes - size_bytes + 1, size_bytes)]
         first = pieces.pop()
@@ -92,6 +93,11 @@ class TileMemory:
         free = self._free.setdefault(len(memory), [])
         if (len(free) + 1) * len(memory) <= min(_MOST_FREE_BYTES, self.most_bytes):
             free.append(memory)
+
+    @property
+    def slab_bytes(self) -> int:
+        """What was taken from the system."""
+        return sum(size for _, size in list(self._slabs.values()))
 
     @property
     def free_bytes(self) -> int:

@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from bipl import settings
@@ -34,27 +35,28 @@ class _Crew:
         self.at_work = self._helpers = self._threads = 0
         self._errands: queue.SimpleQueue[_Errand] = queue.SimpleQueue()
 
-    def enter(self, errand: '_Errand', wanted: int, most: int) -> int:
-        """Count the caller in, call helpers, up to what it wants, and return how many."""
+    def enter(self, errand: '_Errand', wanted: int, most: int) -> None:
+        """Count the caller of an errand in, and call helpers, up to what it wants."""
         with self._lock:
             helpers = max(0, min(wanted, most - self.at_work - 1, _MOST_THREADS - self._helpers))
+            errand.counted = 1 + helpers
             self.at_work += 1 + helpers
             self._helpers += helpers
             missing = range(self._threads, self._helpers)
             self._threads = max(self._threads, self._helpers)
-        if missing:
-            _watch_forks()
-        for _ in missing:
-            threading.Thread(target=self._help, name='bipl-helper', daemon=True).start()
         for _ in range(helpers):
             self._errands.put(errand)
-        return helpers
+        if missing:
+            _watch_forks()
+        with suppress(RuntimeError):  # the interpreter ends: the caller works alone
+            for _ in missing:
+                threading.Thread(target=self._help, name='bipl-helper', daemon=True).start()
 
-    def leave(self, helpers: int) -> None:
-        """Count the caller and its helpers out."""
+    def leave(self, errand: '_Errand') -> None:
+        """Count the caller of an errand and its helpers out."""
         with self._lock:
-            self.at_work -= 1 + helpers
-            self._helpers -= helpers
+            self.at_work -= errand.counted
+            self._helpers -= max(0, errand.counted - 1)
 
     def _help(self) -> None:
         _mark_worker()
@@ -65,14 +67,14 @@ class _Crew:
 class _Errand:
     """Items that are worked off by the caller and by who joins until it is over."""
 
-    __slots__ = ('_at_work', '_function', '_last', '_lock', '_rest', 'error')
+    __slots__ = ('_at_work', '_function', '_last', '_lock', '_rest', 'counted', 'error')
 
     def __init__(self, function: Callable[[Any], object], rest: deque[Any]) -> None:
         self._function: Callable[[Any], object] | None = function
         self._rest = rest
         self._lock = threading.Lock()
         self._last: threading.Lock | None = None
-        self._at_work = 0
+        self._at_work = self.counted = 0
         self.error: BaseException | None = None
 
     def join(self) -> None:
@@ -260,12 +262,14 @@ def share_out(function: Callable[[T], object], items: Collection[T], *, most_wor
     if most_workers <= 1 or len(rest) < 2 or is_worker():
         most_workers = 1
     crew, errand = _crews[0], _Errand(function, rest)
-    helpers = crew.enter(errand, min(most_workers, len(rest)) - 1, most_workers)
     try:
+        crew.enter(errand, min(most_workers, len(rest)) - 1, most_workers)
         _work_off(function, rest)
     finally:
-        errand.end()
-        crew.leave(helpers)
+        try:
+            errand.end()
+        finally:
+            crew.leave(errand)
     if errand.error is not None:
         raise errand.error
 
@@ -289,10 +293,20 @@ def is_worker() -> bool:
     return bool(getattr(_here, 'is_worker', False))
 
 
-def start_helpers(work: Callable[[], None], count: int) -> None:
-    """Let threads of the executor call a function that works off what there is; nobody waits for them."""
-    for _ in range(min(count, _MOST_THREADS)):
-        _executor().submit(work)
+def start_helpers(work: Callable[[], None], count: int) -> bool:
+    """Let threads of the executor call a function that works off what there is; nobody waits for them.
+
+    Returns
+    -------
+    bool
+        Whether they can: not once the interpreter ends, while other threads still run.
+    """
+    try:
+        for _ in range(min(count, _MOST_THREADS)):
+            _executor().submit(work)
+    except RuntimeError:
+        return False
+    return True
 
 
 class ForkGate:

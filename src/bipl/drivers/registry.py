@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from bipl.drivers.base import REGISTERED, Driver, Registration
@@ -51,23 +52,33 @@ def _plugged_in() -> tuple[Registration, ...]:
 def _is_named_by_others() -> bool:
     """Whether an installed package may name the group: `importlib.metadata` takes 20 ms to say no.
 
-    Packages outside plain folders (zip files, importers of their own) are left to it.
+    Packages outside plain folders (eggs, zip files, importers of their own) are left to it.
     """
-    for folder in sys.path:
-        try:
-            names = os.listdir(folder or '.')  # noqa: PTH208 - by name, before a path is made
-        except FileNotFoundError:
-            continue
-        except OSError:
+    if any(hasattr(finder, 'find_distributions') and finder is not PathFinder for finder in sys.meta_path):
+        return True
+    return any(map(_may_name_drivers, sys.path))
+
+
+def _may_name_drivers(folder: str) -> bool:
+    """Whether a package installed in a folder of Python's path names the group, or it cannot be told."""
+    if folder.endswith('.egg'):
+        return True
+    try:
+        names = os.listdir(folder or '.')  # noqa: PTH208 - by name, before a path is made
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    for name in names:
+        if name.endswith('.egg'):
             return True
-        for name in names:
-            if name.endswith(('.dist-info', '.egg-info')):
-                try:
-                    text = Path(folder, name, 'entry_points.txt').read_bytes()
-                except OSError:
-                    continue
-                if ENTRY_POINTS.encode() in text:
-                    return True
+        if name.endswith(('.dist-info', '.egg-info')):
+            try:
+                text = Path(folder, name, 'entry_points.txt').read_bytes()
+            except OSError:
+                continue
+            if ENTRY_POINTS.encode() in text:
+                return True
     return False
 
 

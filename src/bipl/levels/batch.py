@@ -6,9 +6,10 @@ sorted, decoded by some threads, and each laid at once into all boxes that it to
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
@@ -25,6 +26,11 @@ Use: TypeAlias = tuple[int, Placement | None]
 
 # A box that needs more than this by itself is read in bands, as `read` does.
 _MOST_PLANNED_BYTES = 2**25
+# Pixels of which others are made, held at once.
+_MOST_MADE_OF_BYTES = 2**26
+# Of the cache's budget, for tiles that wait for a batch.
+_GIVEN_PART = 4
+_LEAST_GIVEN_BYTES = 2**22
 
 
 class Need(NamedTuple):
@@ -112,18 +118,24 @@ class Batch:
         self.rest: deque[Sequence[Use]] = deque(uses)
         self._open = len(uses)
         self._at_hand: ExitStack | None = None
-        self._gathering = threading.Lock()
+        # Re-entrant: a batch that nobody wants any more may be collected, and so closed, by a thread inside.
+        self._gathering = threading.RLock()
+        self._gather_error: BaseException | None = None
         self._is_closed = False
         self.is_begun = False
         self.following: Batch | None = None
         self._given: dict[int, Array] = {}
+        self._given_bytes = 0
 
     def begin(self) -> None:
         """Take the memory; what touches no tile is there then."""
         self.is_begun = True
         for i, need in enumerate(self._needs):
             if need.level is not None:
-                self._pixels[i] = need.level.blank(need.box, self._pixels[i])
+                try:
+                    self._pixels[i] = need.level.blank(need.box, self._pixels[i])
+                except Exception as error:  # noqa: BLE001 - it is told to who waits for the box
+                    self._errors[i] = error
             if not self._left[i]:
                 self._finish(i)
 
@@ -144,12 +156,20 @@ class Batch:
 
     def settle(self, uses: Sequence[Use]) -> None:
         """Decode a tile and lay it into its boxes; what fails is told to those who wait for them."""
+        interrupt: KeyboardInterrupt | None = None
         try:
             self._gather()
             self._lay(uses)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the consumer is told
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the consumer is told
+            interrupt = error if isinstance(error, KeyboardInterrupt) else None
             for i, _ in uses:
                 self._errors.setdefault(i, error)
+        self._settled(uses)
+        if interrupt is not None:
+            raise interrupt
+
+    def _settled(self, uses: Sequence[Use]) -> None:
+        """Count a tile off, and finish the boxes that wait for no other."""
         with self._changed:
             done = []
             for i, _ in uses:
@@ -171,7 +191,7 @@ class Batch:
         pixels = self._given.pop(first.tile, None)
         if pixels is None:
             pixels = level.tile_at(first, is_sweep=True)
-        if pixels is not None and pixels.flags.writeable:  # else it is a view of the file
+        if pixels is not None and level.is_cached:  # else it may be a view of the file
             self._hand_on(first.tile, pixels)
         for i, place in uses:
             out = self._pixels[i]
@@ -180,9 +200,14 @@ class Batch:
 
     def takes(self, tile: int, pixels: Array) -> bool:
         """Have a tile given that it needs, so that it is not decoded again, and say whether it does."""
-        if tile in self._tiles:
+        if tile not in self._tiles:
+            return False
+        cache_bytes = 0 if self._level is None else self._level.cache_bytes
+        most = max(cache_bytes // _GIVEN_PART, _LEAST_GIVEN_BYTES)
+        if not self._is_closed and self._given_bytes + pixels.nbytes <= most:
+            self._given_bytes += pixels.nbytes
             self._given[tile] = pixels
-        return tile in self._tiles
+        return True
 
     def _hand_on(self, tile: int, pixels: Array) -> None:
         batch = self.following
@@ -196,7 +221,7 @@ class Batch:
             try:
                 if need.finish is not None:
                     pixels = need.finish(_nothing() if pixels is None else pixels)
-            except Exception as error:  # noqa: BLE001 - as above
+            except BaseException as error:  # noqa: BLE001 - as above
                 self._errors[i] = error
         self._pixels[i] = None
         with self._changed:
@@ -210,10 +235,22 @@ class Batch:
         if level is None or not level.gathers or self._at_hand is not None:
             return
         with self._gathering:
-            if self._at_hand is None and not self._is_closed:
-                stack = ExitStack()
+            if self._gather_error is not None:  # a server that is down is not asked once a tile
+                raise self._gather_error
+            if self._at_hand is not None or self._is_closed:
+                return
+            stack = ExitStack()
+            try:
                 stack.enter_context(level.gathered(list(self._tiles)))
-                self._at_hand = stack
+            except Exception as error:
+                self._gather_error = error
+                raise
+            self._at_hand = stack
+        if self._was_closed():
+            self.close()
+
+    def _was_closed(self) -> bool:
+        return self._is_closed
 
     def work(self) -> None:
         """Settle tiles until none is left."""
@@ -247,7 +284,7 @@ class Batch:
             with self._changed:
                 self._changed.wait_for(lambda: self._left[i] < 0)
         if i in self._errors:
-            raise self._errors[i]
+            raise self._errors.pop(i)
         result, self._results[i] = self._results[i], None
         assert result is not None  # noqa: S101
         return result
@@ -255,19 +292,25 @@ class Batch:
     def check(self) -> None:
         """Raise the error of the first box that has one."""
         if self._errors:
-            raise self._errors[min(self._errors)]
+            raise self._errors.pop(min(self._errors))
 
     def close(self) -> None:
         """Leave out what nobody has begun, and let go of what was at hand."""
+        self._is_closed = True
         self.rest.clear()
         self._given.clear()
         if self._level is None or not self._level.gathers:
             return
         with self._gathering:
-            self._is_closed = True
             stack, self._at_hand = self._at_hand, None
         if stack is not None:
             stack.close()
+
+    def forget(self) -> None:
+        """Let go of all memory: the frames of an error that was raised may hold the batch for long."""
+        self.close()
+        for held in (self._errors, self._pixels, self._results):
+            held.clear()
 
 
 def _nothing() -> Array:
@@ -282,19 +325,41 @@ def read_into(needs: Sequence[Need], outs: Sequence[Array] | Array, max_workers:
     Exception
         The error of the first box that has one; the others are read.
     """
-    batch = Batch(
-        [
-            need if need.finish is None and need.level is not None else need.then(partial(_copied, out))
-            for need, out in zip(needs, outs, strict=True)
-        ],
-        [out if need.finish is None else None for need, out in zip(needs, outs, strict=True)],
-    )
+    batches = list(_batches(needs, outs))
+    for batch, following in pairwise(batches):
+        batch.following = following
+    first: BaseException | None = None
+    for batch in batches:
+        try:
+            batch.begin()
+            share_out(batch.settle, list(batch.rest), most_workers=max_workers)
+            batch.check()
+        except Exception as error:  # noqa: BLE001 - raised below, when the others are read
+            first = first or error
+        finally:
+            batch.forget()
     try:
-        batch.begin()
-        share_out(batch.settle, list(batch.rest), most_workers=max_workers)
-        batch.check()
+        if first is not None:
+            raise first
     finally:
-        batch.close()
+        del first  # else it would refer to itself by this frame, and hold what the caller holds
+
+
+def _batches(needs: Sequence[Need], outs: Sequence[Array] | Array) -> Iterator[Batch]:
+    """Cut boxes where those of which something else is made would take much memory together."""
+    size_bytes, taken = 0, 0
+    into = [
+        need if need.finish is None and need.level is not None else need.then(partial(_copied, out))
+        for need, out in zip(needs, outs, strict=True)
+    ]
+    own = [out if need.finish is None else None for need, out in zip(needs, outs, strict=True)]
+    for i, need in enumerate(needs):
+        size_bytes += 0 if need.finish is None else need.size_bytes
+        if size_bytes > _MOST_MADE_OF_BYTES:
+            yield Batch(into[taken : i + 1], own[taken : i + 1])
+            size_bytes, taken = 0, i + 1
+    if taken < len(needs):
+        yield Batch(into[taken:], own[taken:])
 
 
 def _copied(out: Array, pixels: Array) -> Array:

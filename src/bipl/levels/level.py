@@ -225,6 +225,16 @@ class ImageLevel(Image):
         _paste(out, box, place, self._fill if pixels is None else pixels, self._fill)
 
     @property
+    def is_cached(self) -> bool:
+        """Whether its tiles are kept: not those that are but copied."""
+        return self._is_cached
+
+    @property
+    def cache_bytes(self) -> int:
+        """The budget of the cache."""
+        return self._cache.budget_bytes
+
+    @property
     def gathers(self) -> bool:
         """Whether its bytes come from afar, so that they are best asked for together."""
         return self._gathers

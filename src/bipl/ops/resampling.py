@@ -204,6 +204,9 @@ def _rounded(values: Array, dtype: np.dtype[Any]) -> Array:
         return values >= 0.5
     if dtype.kind in 'ui':
         limits = np.iinfo(dtype)
+        most = float(limits.max)
+        if int(most) > limits.max:  # of 64 bits: the nearest real number is one too much
+            most = float(np.nextafter(most, 0))
         np.rint(values, out=values)
-        return np.clip(values, limits.min, limits.max, out=values).astype(dtype)
+        return np.clip(values, limits.min, most, out=values).astype(dtype)
     return values.astype(dtype)

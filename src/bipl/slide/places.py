@@ -9,6 +9,9 @@ import numpy.typing as npt
 from bipl.levels.image import Array
 from bipl.levels.scaling import checked_size
 
+# Sizes of boxes that differ by less are one: what is left of a difference of floats.
+_DIGITS = 6
+
 Size: TypeAlias = int | tuple[int, int]
 Places: TypeAlias = npt.ArrayLike | Sequence[Any]
 
@@ -47,6 +50,8 @@ def corners_of(places: Places, size: Size | None, downsample_yx: tuple[float, fl
     ValueError
         If one is not finite, boxes differ in size or are empty, or centres come without a size.
     """
+    if not hasattr(places, '__len__') and not hasattr(places, '__array__'):
+        places = list(places)  # type: ignore[arg-type]
     try:
         found = np.asarray(places, np.float64)
     except (TypeError, ValueError):
@@ -57,7 +62,7 @@ def corners_of(places: Places, size: Size | None, downsample_yx: tuple[float, fl
             f'places: expected n boxes ((y0, y1), (x0, x1)) or n centres (y, x), found {_shown(places)}'
         )
     if found.shape == (0,):
-        if len(places):  # type: ignore[arg-type]
+        if len(places) > 0:  # type: ignore[arg-type]
             raise TypeError(f'places: expected numbers, found {_shown(places)}')
         found = np.empty((0, 2))
     if not np.isfinite(found).all():
@@ -65,7 +70,7 @@ def corners_of(places: Places, size: Size | None, downsample_yx: tuple[float, fl
     if is_of_boxes:
         return Corners(found[:, :, 0], _shape_of_boxes(found, size, downsample_yx))
     if size is None:
-        raise ValueError('size: expected the height and width of the pictures at these centres, found none')
+        raise ValueError('size: expected the height and width of the pictures, found none')
     shape = checked_size(size)
     half = np.array([side // 2 for side in shape]) * downsample_yx
     return Corners(found - half, shape)
@@ -77,7 +82,9 @@ def _shape_of_boxes(
     """Return the size of the pictures of boxes, which is one size."""
     if size is not None:
         return checked_size(size)
-    sides = np.unique(boxes[:, :, 1] - boxes[:, :, 0], axis=0)
+    sides = np.unique(np.round(boxes[:, :, 1] - boxes[:, :, 0], _DIGITS), axis=0)
+    if len(sides) == 0:
+        raise ValueError('size: expected the height and width of the pictures, found none, and no box')
     if len(sides) != 1:
         few = ', '.join(f'{y:g} x {x:g}' for y, x in sides[:3].tolist())
         raise ValueError(f'boxes: expected all of one size, or size=, found {few}')
