@@ -17,8 +17,8 @@ PUBLIC = (
 )  # fmt: skip
 SLIDE = (
     'apply', 'at', 'background', 'best_level_for', 'bounds', 'close', 'default_workers', 'downsamples',
-    'driver', 'dtype', 'extra', 'extras', 'icc', 'icc_profile', 'levels', 'mpp', 'mpp_yx', 'ndim', 'need',
-    'norm', 'numpy', 'open', 'part', 'parts', 'pool', 'properties', 'read', 'read_batch', 'resample',
+    'driver', 'dtype', 'extra', 'extras', 'gathers', 'icc', 'icc_profile', 'levels', 'mpp', 'mpp_yx', 'ndim',
+    'need', 'norm', 'numpy', 'open', 'part', 'parts', 'pool', 'properties', 'read', 'read_batch', 'resample',
     'rows_decoded_at_once', 'shape', 'size', 'source', 'thumbnail', 'vendor',
 )  # fmt: skip
 

@@ -14,10 +14,10 @@ Memory that `empty` lent to a tile comes back when that tile and all views of it
 import os
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from contextlib import suppress
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from threading import Lock, get_ident
+from threading import Lock, get_ident, local
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -70,6 +70,12 @@ class CacheStatistics:
     budget_bytes: int
 
 
+class _Here(local):
+    """What holds in one thread."""
+
+    is_sweep = False
+
+
 class _Flight:
     """A tile being made by this thread, for which others wait."""
 
@@ -115,6 +121,7 @@ class TileCache:
 
     def __init__(self, budget_bytes: int) -> None:
         self._memory = TileMemory(0)
+        self._here = _Here()
         self._begin()
         self.budget_bytes = budget_bytes
         self.renew()
@@ -158,7 +165,7 @@ class TileCache:
         if key not in self._tiles and key not in self._kept:
             return None
         with self._lock:
-            tile = self._found(key)
+            tile = self._found(key, is_sweep=self._here.is_sweep)
             self._hits += tile is not None
         return tile
 
@@ -197,7 +204,7 @@ class TileCache:
         while True:
             try:
                 with self._lock:
-                    tile = self._found(key, is_sweep=is_sweep or waited)
+                    tile = self._found(key, is_sweep=is_sweep or waited or self._here.is_sweep)
                     if tile is not None:
                         self._hits += not waited
                         return tile
@@ -244,6 +251,20 @@ class TileCache:
                 evicted.append(self._evicted())
             while len(self._gone) > _MOST_GONE:
                 self._gone.popitem(last=False)
+
+    @contextmanager
+    def sweep(self) -> Iterator[None]:
+        """Take what this thread asks for inside as asked for once: a sweep comes back to its tiles."""
+        self._here.is_sweep, before = True, self._here.is_sweep
+        try:
+            yield
+        finally:
+            self._here.is_sweep = before
+
+    def make_room(self, size_bytes: int) -> None:
+        """Hold as many bytes, within the budget, from now on: who sweeps knows what it comes back to."""
+        with self._lock:
+            self._grown_bytes = max(self._grown_bytes, min(size_bytes, self._budget_bytes))
 
     def _evicted(self) -> Tile:
         """Let go of the tile whose turn it is."""

@@ -56,6 +56,11 @@ class Image(ABC):
         return None
 
     @property
+    def gathers(self) -> bool:
+        """Whether its bytes come from afar, so that they are best asked for together."""
+        return False
+
+    @property
     def rows_decoded_at_once(self) -> int:
         """How many rows are best read together: more than 1 where tiles are too large for the cache."""
         return 1

@@ -113,6 +113,11 @@ class MappedLevel(Image):
         return self.base.rescale(scale).apply(self.function, self.pad)  # type: ignore[attr-defined, no-any-return]
 
     @property
+    def gathers(self) -> bool:
+        """As the base does."""
+        return self.base.gathers
+
+    @property
     def default_workers(self) -> int | None:
         """As the base has it."""
         return self.base.default_workers

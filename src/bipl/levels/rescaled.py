@@ -70,6 +70,11 @@ class RescaledLevel(Image):
         return self._base.dtype
 
     @property
+    def gathers(self) -> bool:
+        """As the base does."""
+        return self._base.gathers
+
+    @property
     def default_workers(self) -> int | None:
         """As the base has it."""
         return self._base.default_workers

@@ -5,18 +5,26 @@ A grid is a value: integers and which cells are used.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import ceil, floor, isfinite
+from itertools import islice
+from math import ceil, floor, isfinite, prod
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from bipl.cache import process_cache
 from bipl.geometry import Span
 from bipl.ops.scaling import ArrayLike
 from bipl.parallel import ordered_map
 
 Array: TypeAlias = npt.NDArray[Any]
 Index: TypeAlias = tuple[int, int]
+
+# Tiles that one thread reads in a row.
+_RUN_BYTES = 2**23
+_MOST_IN_A_RUN = 8
+# Of the image, for stored tiles that reach beyond those of the grid.
+_MORE_ROWS = 256
 
 
 class Tile(NamedTuple):
@@ -197,17 +205,40 @@ def tiles_of(image: ArrayLike, grid: TileGrid, max_workers: int | None) -> Itera
     A slide or level gives fresh arrays, with its background outside.  A numpy array gives views of itself,
     and copies with 0 for tiles that reach outside.
     """
-    parts = getattr(image, 'parts', None)
-    if parts is not None:
-        boxes = (grid.box(idx) for idx in grid.used())
-        for idx, (_, pixels) in zip(grid.used(), parts(boxes, max_workers), strict=True):
+    part = getattr(image, 'part', None)
+    if part is not None and getattr(image, 'gathers', False):
+        parts = image.parts((grid.box(idx) for idx in grid.used()), max_workers)  # type: ignore[attr-defined]
+        for idx, (_, pixels) in zip(grid.used(), parts, strict=True):
             yield Tile(idx, grid.vec(idx), pixels)
         return
 
-    def read(idx: Index) -> Tile:
-        return Tile(idx, grid.vec(idx), _cut(image, grid.box(idx)))
+    def read(run: tuple[Index, ...]) -> list[Tile]:
+        boxes = (grid.box(idx) for idx in run)
+        with process_cache().sweep():
+            data = [part(*box) if part is not None else _cut(image, box) for box in boxes]
+        return [Tile(idx, grid.vec(idx), pixels) for idx, pixels in zip(run, data, strict=True)]
 
-    yield from ordered_map(read, grid.used(), max_workers=1 if isinstance(image, np.ndarray) else max_workers)
+    if isinstance(image, np.ndarray):
+        max_workers = 1
+    elif max_workers is None:
+        max_workers = getattr(image, 'default_workers', None)
+    pixel_bytes = prod(image.shape[2:]) * np.dtype(getattr(image, 'dtype', 'u1')).itemsize
+    if part is not None:  # what a row of the grid shares with the next
+        process_cache().make_room((2 * grid.side + _MORE_ROWS) * grid.shape[1] * pixel_bytes)
+    # Neighbours share what they are made of: a thread that reads several in a row waits for no other.
+    length = (
+        min(max(_RUN_BYTES // (grid.side**2 * pixel_bytes), 1), _MOST_IN_A_RUN) if max_workers != 1 else 1
+    )
+    for run in ordered_map(read, _runs(grid.used(), length), max_workers=max_workers):
+        run.reverse()
+        while run:
+            yield run.pop()  # and holds it no longer
+
+
+def _runs(indices: Iterator[Index], length: int) -> Iterator[tuple[Index, ...]]:
+    """Yield indices by the dozen."""
+    while run := tuple(islice(indices, length)):
+        yield run
 
 
 def _cut(image: ArrayLike, box: tuple[Span, Span]) -> Array:

@@ -88,6 +88,11 @@ class Pyramid(Image):
         return self._stored[0].default_workers
 
     @property
+    def gathers(self) -> bool:
+        """Whether its bytes come from afar, so that they are best asked for together."""
+        return self._stored[0].gathers
+
+    @property
     def downsamples(self) -> tuple[float, ...]:
         """Level-0 pixels a pixel, for each level; a whole number where the scanner meant one."""
         return tuple(level.downsample for level in self.levels)
