@@ -23,6 +23,7 @@ from bipl.settings import Settings
 _MOST_BYTES = 2**47
 # Less than this is decoded before another thread has begun.
 _LEAST_SHARED_BYTES = 2**18
+_AT_HAND = nullcontext()
 
 
 class Lease:
@@ -256,9 +257,12 @@ class ImageLevel(Image):
                 self.paste(out, box, place, pixels)
 
         is_worth_it = self._is_costly and len(missing) * self._tile_bytes >= _LEAST_SHARED_BYTES
-        workers = self.settings.threads or usable_cores() if is_worth_it else 1
-        with self.gathered(missing) if self._gathers else nullcontext():
-            share_out(read, missing.values(), most_workers=workers)
+        with self.gathered(missing) if self._gathers else _AT_HAND:
+            if is_worth_it:
+                share_out(read, missing.values(), most_workers=self.settings.threads or usable_cores())
+            else:
+                for places in missing.values():
+                    read(places)
 
     def _decoded(self, tile: int) -> Array | None:
         """Decode a tile; None for an absent one, and for a broken one if that is set."""
