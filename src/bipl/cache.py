@@ -1,6 +1,6 @@
 """The cache of decoded tiles: one byte budget for the process, least recently used, single flight.
 
-Tiles that were asked for again are kept apart, in up to four fifths of the budget: what is read once, a
+Tiles that were asked for again are kept apart, in up to half of the budget: what is read once, a
 sweep over a slide, does not flush what a viewer goes back to.
 
 Thread-safe: a lock is held for bookkeeping only, never while a tile is made.  Of several threads
@@ -31,7 +31,7 @@ Tile: TypeAlias = npt.NDArray[Any]
 # Memory of tiles that are being decoded.
 _MOST_AT_WORK_BYTES = 2**24
 # Of the budget, for tiles that were asked for again.
-_KEPT_PART = 0.8
+_KEPT_PART = 0.5
 # Memory that is new to the process costs half of decoding what it is for, so the cache takes little at
 # first, and as much again as a tile takes that it let go too early.
 _FIRST_BYTES = 24 * 2**20

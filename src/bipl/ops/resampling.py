@@ -172,7 +172,11 @@ def _weighted(array: Array, taps: Taps, origin: int, exact: np.dtype[Any], *, is
     part = np.empty((len(first), *array.shape[1:]), exact)
     for k in range(weights.shape[1]):
         weight = weights[:, k].reshape(shape)
-        if not weight.any():
+        some = np.flatnonzero(weight)
+        if not some.size:
+            continue
+        if out is not None and is_finite and 4 * some.size < len(first):  # the last of an area, mostly
+            out[some] += source[np.minimum(first[some] + k, last)] * weight[some]
             continue
         rows = np.take(source, np.minimum(first + k, last), axis=0, out=part, mode='clip')
         if not is_finite and not np.isfinite(rows).all():
