@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from benchmarks.peer_readers import Array, Corner, SlideFacts
+from benchmarks.peer_threads import in_threads
 
 _JPEG, _RGB = 7, 2
 _JPEG_2000 = (33003, 33005, 34712)
@@ -75,7 +76,7 @@ class PlainTiles:
         waiting = iter(self._blobs)
         lock = threading.Lock()
 
-        def work() -> None:
+        def work(_: int) -> None:
             out = np.empty((*self._tile, 3), np.uint8)
             while True:
                 with lock:
@@ -85,12 +86,7 @@ class PlainTiles:
                 for blob in blobs:
                     self.decode_one(blob, out)
 
-        others = [threading.Thread(target=work) for _ in range(threads - 1)]
-        for other in others:
-            other.start()
-        work()
-        for other in others:
-            other.join()
+        in_threads(work, range(threads), threads)
 
     def square(self, corner: Corner, side: int) -> Array:
         """Return a square of what lies in the tiles, (side, side, 3) uint8: what readers are judged by."""

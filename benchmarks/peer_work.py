@@ -8,10 +8,8 @@ import importlib
 import json
 import random
 import sys
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -19,6 +17,7 @@ import numpy as np
 
 from benchmarks.peer_plain import PlainTiles
 from benchmarks.peer_readers import READERS, Array, Corner, PeerReader, SlideFacts
+from benchmarks.peer_threads import in_threads
 
 OPENINGS = 20
 SWEEP_STEP, SWEEP_SIDE, SWEPT = 512, 576, 5000
@@ -131,37 +130,6 @@ class Times:
     cpu: float
     again: float = 0.0
     third: float = 0.0
-
-
-def in_threads(function: Callable[[Corner], object], corners: Iterable[Corner], threads: int) -> None:
-    """Call a function for each corner, in as many threads as the caller has.
-
-    Raises
-    ------
-    Exception
-        The first error of the function.
-    """
-    waiting, errors = deque(corners), list[BaseException]()
-
-    def work() -> None:
-        while not errors:
-            try:
-                corner = waiting.popleft()
-            except IndexError:  # none is left
-                return
-            try:
-                function(corner)
-            except BaseException as error:  # noqa: BLE001 - raised below, in the caller's thread
-                errors.append(error)
-
-    others = [threading.Thread(target=work) for _ in range(threads - 1)]
-    for other in others:
-        other.start()
-    work()
-    for other in others:
-        other.join()
-    if errors:
-        raise errors[0]
 
 
 def timed(function: Callable[[], object]) -> Times:

@@ -165,18 +165,18 @@ class TileCache:
         if key not in self._tiles and key not in self._kept:
             return None
         with self._lock:
-            tile = self._found(key, is_sweep=self._here.is_sweep)
+            tile = self._found(key)
             self._hits += tile is not None
         return tile
 
-    def _found(self, key: Hashable, *, is_sweep: bool = False) -> Tile | None:
+    def _found(self, key: Hashable, *, waited: bool = False) -> Tile | None:
         """Return a tile that is there, as the most recently used one; under the lock."""
         tile = self._kept.get(key)
         if tile is not None:
             self._kept.move_to_end(key)
             return tile
         tile = self._tiles.get(key)
-        if tile is None or is_sweep:
+        if tile is None or waited or self._here.is_sweep:
             return tile
         self._kept[key] = self._tiles.pop(key)
         self._kept_bytes += tile.nbytes
@@ -186,25 +186,18 @@ class TileCache:
             self._kept_bytes -= oldest.nbytes
         return tile
 
-    def get(
-        self,
-        key: Hashable,
-        make: Callable[..., Tile | None],
-        *arguments: object,
-        is_sweep: bool = False,
-    ) -> Tile | None:
+    def get(self, key: Hashable, make: Callable[..., Tile | None], *arguments: object) -> Tile | None:
         """Return the tile of a key, made by this thread or another if it is not there.
 
-        With `is_sweep` a tile that is there does not count as asked for again.  What `make(*arguments)`
-        returns is kept, and must not be changed any more; None, for an absent tile, is not kept.  An error
-        of `make` reaches its own caller; threads that waited try themselves.
+        What `make(*arguments)` returns is kept, and must not be changed any more; None, for an absent tile,
+        is not kept.  An error of `make` reaches its own caller; threads that waited try themselves.
         """
         mine: _Flight | None = None
         waited = False
         while True:
             try:
                 with self._lock:
-                    tile = self._found(key, is_sweep=is_sweep or waited or self._here.is_sweep)
+                    tile = self._found(key, waited=waited)
                     if tile is not None:
                         self._hits += not waited
                         return tile

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
+from bipl.cache import process_cache
 from bipl.geometry import Box, Placement
 from bipl.levels.source import Array
 from bipl.parallel import share_out
@@ -190,7 +191,8 @@ class Batch:
             return
         pixels = self._given.pop(first.tile, None)
         if pixels is None:
-            pixels = level.tile_at(first, is_sweep=True)
+            with process_cache().sweep():
+                pixels = level.tile_at(first)
         if pixels is not None and level.is_cached:  # else it may be a view of the file
             self._hand_on(first.tile, pixels)
         for i, place in uses:

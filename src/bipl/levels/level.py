@@ -203,22 +203,16 @@ class ImageLevel(Image):
         """Yield the tiles that touch a box."""
         return self._grid.touching(box)
 
-    def tile_at(self, place: Placement, *, is_sweep: bool = False) -> Array | None:
-        """Return a tile, decoded unless it is cached; None for background.
-
-        Parameters
-        ----------
-        is_sweep
-            It is read once, with many others: what the cache holds for others is not to go for it.
-        """
+    def tile_at(self, place: Placement) -> Array | None:
+        """Return a tile, decoded unless it is cached; None for background."""
         tile = place.tile
         if self._is_cached:
-            pixels = self._cache.get((self._key, tile), self._decoded, tile, is_sweep=is_sweep)
+            pixels = self._cache.get((self._key, tile), self._decoded, tile)
         else:
             pixels = self._decoded(tile)
         if pixels is None and self._finer is not None:
             key = self._key, tile, *self._rendered_for
-            pixels = self._cache.get(key, self._rendered, place, is_sweep=is_sweep)
+            pixels = self._cache.get(key, self._rendered, place)
         return pixels
 
     def paste(self, out: Array, box: Box, place: Placement, pixels: Array | None) -> None:

@@ -11,22 +11,19 @@ from azure.storage.blob.aio import BlobServiceClient
 from bipl.errors import RemoteError
 from bipl.storage.fetching import Answer, TransientError, changed, empty, failure
 from bipl.storage.network import network
-from bipl.storage.urls import secrets_of, without_secrets
+from bipl.storage.transports.base import UrlTransport
+from bipl.storage.urls import without_secrets
 
 _NOT_SATISFIABLE = 416
 _MOST_TEXT = 300
 
 
-class AzureTransport:
-    """One blob of a container; see `HttpTransport` for the parameters."""
+class AzureTransport(UrlTransport):
+    """One blob of a container; see `UrlTransport` for the parameters."""
 
     def __init__(self, url: str, name: str, options: Mapping[str, Any], key: str, timeout_s: float) -> None:
-        self.name = name
-        self._url = url
-        self._options = options
-        self._key = key
+        super().__init__(url, name, options, key)
         self._timeout_s = timeout_s
-        self._secrets = secrets_of(url, options)
 
     def _make(self) -> tuple[AzureBlobFileSystem, BlobServiceClient]:
         """Return adlfs's file system, and a client like its own that tries once."""

@@ -13,7 +13,8 @@ from fsspec.registry import get_filesystem_class, known_implementations, registr
 from bipl.errors import BiplError, MissingDependencyError, RemoteError
 from bipl.storage.fetching import Answer, TransientError, changed, empty
 from bipl.storage.network import MOST_REQUESTS_AT_ONCE, network
-from bipl.storage.urls import secrets_of, without_secrets
+from bipl.storage.transports.base import UrlTransport
+from bipl.storage.urls import without_secrets
 
 # What `info` calls that which changes with the object.
 _VERSIONS = (
@@ -49,15 +50,11 @@ class _System:
             return await asyncio.to_thread(getattr(self._system, name), self._path, **options)
 
 
-class GenericTransport:
+class GenericTransport(UrlTransport):
     """One path of a file system.  Its calls come one at a time if it is not asynchronous."""
 
     def __init__(self, url: str, name: str, options: Mapping[str, Any], key: str) -> None:
-        self.name = name
-        self._url = url
-        self._options = options
-        self._key = key
-        self._secrets = secrets_of(url, options)
+        super().__init__(url, name, options, key)
         self._state: tuple[int, str] | None = None
 
     async def get(self, start: int, stop: int, timeout_s: float) -> Answer:

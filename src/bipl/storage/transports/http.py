@@ -21,7 +21,8 @@ from bipl.storage.fetching import (
     no_ranges,
 )
 from bipl.storage.network import MOST_REQUESTS_AT_ONCE, network
-from bipl.storage.urls import secrets_of, without_secrets
+from bipl.storage.transports.base import UrlTransport
+from bipl.storage.urls import without_secrets
 
 _CONTENT_RANGE = re.compile(r'bytes (\d+)-(\d+)/(\d+)')
 _MOST_DIGITS = 19
@@ -51,27 +52,14 @@ async def _close(client: HTTPFileSystem) -> None:
         await client._session.close()  # noqa: SLF001
 
 
-class HttpTransport:
+class HttpTransport(UrlTransport):
     """One URL of a web server.  Where it leads to another, that one is asked from then on, until it expires.
 
-    Parameters
-    ----------
-    url
-        With whatever user, password and query it has.
-    name
-        Without them.
-    options
-        Of fsspec's `HTTPFileSystem`: `headers`, `auth`, `client_kwargs` ...
-    key
-        Of the client, by its options.
+    `options` are those of fsspec's `HTTPFileSystem`: `headers`, `auth`, `client_kwargs` ...
     """
 
     def __init__(self, url: str, name: str, options: Mapping[str, Any], key: str) -> None:
-        self.name = name
-        self._url = url
-        self._options = options
-        self._key = key
-        self._secrets = secrets_of(url, options)
+        super().__init__(url, name, options, key)
         self._target: Any = None
 
     async def _prepared(self, headers: Mapping[str, str]) -> Prepared:

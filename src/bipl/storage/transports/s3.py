@@ -10,8 +10,9 @@ from s3fs import S3FileSystem
 from bipl.errors import RemoteError
 from bipl.storage.fetching import Answer, TransientError, changed, empty, failure, no_ranges
 from bipl.storage.network import MOST_REQUESTS_AT_ONCE, network
+from bipl.storage.transports.base import UrlTransport
 from bipl.storage.transports.http import total_size
-from bipl.storage.urls import secrets_of, without_secrets
+from bipl.storage.urls import without_secrets
 
 _ONCE = {'total_max_attempts': 1, 'mode': 'standard'}
 _NOT_SATISFIABLE = 416
@@ -36,16 +37,12 @@ async def _close(system: _System) -> None:
         await system._s3creator.__aexit__(None, None, None)  # noqa: SLF001
 
 
-class S3Transport:
-    """One object of a bucket; see `HttpTransport` for the parameters."""
+class S3Transport(UrlTransport):
+    """One object of a bucket; see `UrlTransport` for the parameters."""
 
     def __init__(self, url: str, name: str, options: Mapping[str, Any], key: str, timeout_s: float) -> None:
-        self.name = name
-        self._url = url
-        self._options = options
-        self._key = key
+        super().__init__(url, name, options, key)
         self._timeout_s = timeout_s
-        self._secrets = secrets_of(url, options)
 
     async def _client(self) -> _System:
         def make() -> _System:
