@@ -39,6 +39,8 @@ _FIRST_BYTES = 24 * 2**20
 _COUNTED_EACH = 1024
 # Seconds after which a thread that waits for a tile looks whether it is still being made.
 _LOOKED_AFTER_S = 1.0
+# What a tile may hold of memory, times its size, before it is copied.
+_MOST_HELD = 1.125
 # Names of tiles that were let go.
 _MOST_GONE = 4096
 
@@ -160,23 +162,30 @@ class TileCache:
         """Whether a tile is there; that it was asked for counts as nothing."""
         return key in self._tiles or key in self._kept
 
-    def peek(self, key: Hashable) -> Tile | None:
-        """Return the tile of a key if it is there; that it is not counts as nothing."""
+    @property
+    def is_swept(self) -> bool:
+        """Whether this thread is inside `sweep`."""
+        return self._here.is_sweep
+
+    def peek(self, key: Hashable, rows: int = 0) -> Tile | None:
+        """Return the tile of a key if it is there, of as many rows; that it is not counts as nothing."""
         if key not in self._tiles and key not in self._kept:
             return None
         with self._lock:
-            tile = self._found(key)
+            tile = self._found(key, rows)
             self._hits += tile is not None
         return tile
 
-    def _found(self, key: Hashable, *, waited: bool = False) -> Tile | None:
+    def _found(self, key: Hashable, rows: int, *, waited: bool = False) -> Tile | None:
         """Return a tile that is there, as the most recently used one; under the lock."""
         tile = self._kept.get(key)
         if tile is not None:
             self._kept.move_to_end(key)
-            return tile
+            return tile if len(tile) >= rows else None
         tile = self._tiles.get(key)
-        if tile is None or waited or self._here.is_sweep:
+        if tile is None or len(tile) < rows:
+            return None
+        if waited or self._here.is_sweep:
             return tile
         self._kept[key] = self._tiles.pop(key)
         self._kept_bytes += tile.nbytes
@@ -186,8 +195,10 @@ class TileCache:
             self._kept_bytes -= oldest.nbytes
         return tile
 
-    def get(self, key: Hashable, make: Callable[..., Tile | None], *arguments: object) -> Tile | None:
-        """Return the tile of a key, made by this thread or another if it is not there.
+    def get(
+        self, key: Hashable, make: Callable[..., Tile | None], *arguments: object, rows: int = 0
+    ) -> Tile | None:
+        """Return the tile of a key, made by this thread or another if it is not there, of as many rows.
 
         What `make(*arguments)` returns is kept, and must not be changed any more; None, for an absent tile,
         is not kept.  An error of `make` reaches its own caller; threads that waited try themselves.
@@ -197,7 +208,7 @@ class TileCache:
         while True:
             try:
                 with self._lock:
-                    tile = self._found(key, waited=waited)
+                    tile = self._found(key, rows, waited=waited)
                     if tile is not None:
                         self._hits += not waited
                         return tile
@@ -235,9 +246,8 @@ class TileCache:
                 del self._gone[key]
                 self._grown_bytes = max(min(self._grown_bytes + size_bytes, self._budget_bytes), _FIRST_BYTES)
             most = min(max(self._grown_bytes, 2 * size_bytes), self._budget_bytes)
-            if size_bytes <= most and not self.has(key):
-                self._tiles[key] = owned
-                self._size_bytes += size_bytes
+            if size_bytes <= most:
+                self._put(key, owned)
             if not self._made % _COUNTED_EACH:
                 self._count()
             while self._size_bytes > most and (self._tiles or self._kept):
@@ -258,6 +268,19 @@ class TileCache:
         """Hold as many bytes, within the budget, from now on: who sweeps knows what it comes back to."""
         with self._lock:
             self._grown_bytes = max(self._grown_bytes, min(size_bytes, self._budget_bytes))
+
+    def _put(self, key: Hashable, tile: Tile) -> None:
+        """Hold a tile, in place of one of fewer rows; under the lock."""
+        tiles = self._kept if key in self._kept else self._tiles
+        before = tiles.get(key)
+        if before is not None and len(before) >= len(tile):
+            return
+        more_bytes = tile.nbytes - (0 if before is None else before.nbytes)
+        tiles[key] = tile
+        tiles.move_to_end(key)
+        self._size_bytes += more_bytes
+        if tiles is self._kept:
+            self._kept_bytes += more_bytes
 
     def _evicted(self) -> Tile:
         """Let go of the tile whose turn it is."""
@@ -303,7 +326,7 @@ def _owned(tile: Tile) -> Tile:
         array, owner = owner, owner.base
     is_own = owner is None or is_lent(owner) or isinstance(owner, bytes | bytearray)
     size_bytes = len(owner) if isinstance(owner, bytes | bytearray) else array.nbytes
-    return tile if is_own and size_bytes <= tile.nbytes else tile.copy()
+    return tile if is_own and size_bytes <= _MOST_HELD * tile.nbytes else tile.copy()
 
 
 _process_cache: list[TileCache] = []

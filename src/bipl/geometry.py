@@ -52,6 +52,10 @@ class Box(NamedTuple):
         return (self.y0, self.y1), (self.x0, self.x1)
 
 
+BOTTOM = 2**62
+"""A row that lies below every level."""
+
+
 class Placement(NamedTuple):
     """Where one tile, or a piece of it, lands in its level.
 
@@ -66,6 +70,10 @@ class Placement(NamedTuple):
     x1: int
     y: int
     x: int
+
+    def rows_above(self, bottom: int) -> int:
+        """Return how many rows the tile has above a row of the level, as far as it lies inside."""
+        return (bottom if bottom < self.y1 else self.y1) - self.y  # noqa: FURB136 - `min` takes its time
 
 
 class Grid(Protocol):

@@ -21,6 +21,7 @@ _SOI, _EOI, _SOS, _APP0, _APP14 = 0xD8, 0xD9, 0xDA, 0xE0, 0xEE
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # Baseline, extended and progressive; the others are lossless, differential or arithmetic.
 HUFFMAN_FRAMES = frozenset((0xC0, 0xC1, 0xC2))
+_ONE_PASS_FRAMES = frozenset((0xC0, 0xC1))
 _UINT8 = np.dtype(np.uint8)
 _ALONE = frozenset((0x01, _SOI, _EOI, *range(0xD0, 0xD8)))
 
@@ -31,13 +32,17 @@ _ADOBE_MARKERS = {None: b'', 'RGB': _ADOBE + b'\x00', 'YCBCR': _ADOBE + b'\x01'}
 _END = b'\xff\xd9'
 # All blocks were decoded, and bytes follow before the end of the image: padding, which scanners write.
 _PADDED = re.compile(r'^Corrupt JPEG data: \d+ extraneous bytes before marker 0xd9')
+# All blocks that were wanted were decoded, and others follow, up to the next restart or the end.
+_MORE = re.compile(r'^Corrupt JPEG data: \d+ extraneous bytes before marker 0xd[0-79]')
+_BLOCK = 8
 
 
 class StreamHead(NamedTuple):
     """What the markers before the first scan tell.
 
     `is_subsampled` says whether components differ in resolution, as only chroma does; `adobe_transform`
-    is None without Adobe's marker.
+    is None without Adobe's marker.  `height_at` is where the frame has its height.  `row_height` is that of
+    a row of blocks, in pixels, where they follow one another from top to bottom; else 0.
     """
 
     frame: int
@@ -48,6 +53,8 @@ class StreamHead(NamedTuple):
     is_subsampled: bool
     is_jfif: bool
     adobe_transform: int | None
+    height_at: int
+    row_height: int
 
 
 # The bytes before the last scan that was read, and what they said: most tiles of a level agree in them.
@@ -64,7 +71,7 @@ def read_head(data: Buffer) -> StreamHead:
     """
     global _last_head  # noqa: PLW0603 - a memo of one entry, replaced as a whole
     memo = _last_head
-    if memo is not None and data[: len(memo[0])] == memo[0]:
+    if memo is not None and bytes(data[: len(memo[0])]) == memo[0]:
         return memo[1]
     head, size = _walk(memoryview(data))
     _last_head = bytes(data[:size]), head
@@ -82,9 +89,10 @@ def app_bodies(data: Buffer, number: int) -> Iterator[bytes]:
 
 
 def _walk(view: memoryview) -> tuple[StreamHead, int]:
-    """Return what the markers say, and where the first scan's marker ends."""
+    """Return what the markers say, and where the first scan's number of components ends."""
     position, is_jfif, adobe = 0, False, None
-    frame: tuple[int, memoryview] | None = None
+    frame: tuple[int, memoryview, int] | None = None
+    scanned = 0
     while position + 4 <= len(view):
         if view[position] != 0xFF:
             raise ValueError(f'expected a JPEG marker at byte {position}, found {view[position]:#04x}')
@@ -96,6 +104,7 @@ def _walk(view: memoryview) -> tuple[StreamHead, int]:
             position += 2
             continue
         if marker == _SOS:
+            scanned = int.from_bytes(view[position + 4 : position + 5])
             break
         length = view[position + 2] << 8 | view[position + 3]
         body = view[position + 4 : position + 2 + length]
@@ -104,22 +113,31 @@ def _walk(view: memoryview) -> tuple[StreamHead, int]:
         elif marker == _APP14 and len(body) >= 12 and bytes(body[:5]) == b'Adobe':
             adobe = body[11]
         elif marker in _FRAMES:
-            frame = marker, body
+            frame = marker, body, position + 5
         position += 2 + length
     if frame is None or len(frame[1]) < 6:
         raise ValueError('expected a JPEG frame, found none')
-    marker, body = frame
-    head = StreamHead(
+    return _head(*frame, scanned, is_jfif=is_jfif, adobe=adobe), position + 5
+
+
+def _head(
+    marker: int, body: memoryview, height_at: int, scanned: int, *, is_jfif: bool, adobe: int | None
+) -> StreamHead:
+    """Return what a frame's marker says, and how many of its components the first scan has."""
+    sampling = bytes(body[7::3])
+    is_one_pass = marker in _ONE_PASS_FRAMES and scanned == len(sampling)
+    return StreamHead(
         frame=marker,
         bits=body[0],
         height=body[1] << 8 | body[2],
         width=body[3] << 8 | body[4],
         components=bytes(body[6::3]),
-        is_subsampled=len(set(body[7::3])) > 1,
+        is_subsampled=len(set(sampling)) > 1,
         is_jfif=is_jfif,
         adobe_transform=adobe,
+        height_at=height_at,
+        row_height=_BLOCK * max(factors & 15 for factors in sampling) if is_one_pass else 0,
     )
-    return head, position + 2
 
 
 def input_colours(head: StreamHead, form: SegmentFormat) -> str | None:
@@ -165,6 +183,28 @@ def decode_reduced(data: Buffer, form: SegmentFormat, shape: tuple[int, int], ti
     return _decode_eight_bits(data, head, form, shape, times)
 
 
+def decode_rows(data: Buffer, form: SegmentFormat, shape: tuple[int, int], times: int, rows: int) -> Array:
+    """Decode a stream of 8 bits at `1 / 2**times` from the top down to a row of it, or further.
+
+    A decoder stops where the frame ends, so the frame is said to be lower than it is.  Where chroma is stored
+    at a lower resolution, the last row lacks what it is interpolated with, and is left out.
+
+    Raises
+    ------
+    ValueError
+        If it has to be decoded in full, or does not decode.
+    """
+    head = read_head(data)
+    step, unfit = head.row_height, int(head.is_subsampled)
+    height = step and -(-(rows + (unfit << times)) // step) * step
+    if not 0 < height < head.height == shape[0] or _output_space(head, form) is None:
+        raise ValueError(f'expected a stream whose rows from {rows} on can be left out')
+    check_claim((head.height, head.width), form)
+    lower = head._replace(height=height)
+    array = _decode_eight_bits(data, lower, form, (height, shape[1]), times, is_cut=True)
+    return array[:-unfit] if unfit else array
+
+
 def _output_space(head: StreamHead, form: SegmentFormat) -> str | None:
     """Return what simplejpeg decodes a stream to; None if it is not one of 8 bits that it knows."""
     components = len(head.components)
@@ -178,27 +218,46 @@ def _output_space(head: StreamHead, form: SegmentFormat) -> str | None:
 
 
 def _decode_eight_bits(
-    data: Buffer, head: StreamHead, form: SegmentFormat, shape: tuple[int, int], times: int
+    data: Buffer,
+    head: StreamHead,
+    form: SegmentFormat,
+    shape: tuple[int, int],
+    times: int,
+    *,
+    is_cut: bool = False,
 ) -> Array:
     space = _output_space(head, form) or 'RGB'
     height, width = reduced((head.height, head.width), times)
     # Only a stream that keeps the directory's promise may ask for memory in its name.
     is_expected = (head.height, head.width) == shape and len(head.components) == form.samples
-    buffer = form.empty((height, width, form.samples), _UINT8) if is_expected else None
-    stream = _complete(data, form, input_colours(head, form))
+    make = np.empty if is_cut else form.empty  # tops are of many sizes, which would all have memory waiting
+    buffer = make((height, width, form.samples), _UINT8) if is_expected else None
+    stream = _complete(data, form, input_colours(head, form), head if is_cut else None)
     options = {'min_height': height, 'min_width': width, 'min_factor': 1} if times else {}
-    decoded = _decode_strictly(stream, space, buffer, options)
+    decoded = _decode_strictly(stream, space, buffer, options, _MORE if is_cut else _PADDED)
     return decoded if buffer is None else buffer
 
 
-def _decode_strictly(stream: Buffer, space: str, buffer: Array | None, options: dict[str, int]) -> Array:
-    """Decode a stream; one that breaks off is an error, where libjpeg would go on in grey."""
+def _decode_strictly(
+    stream: Buffer,
+    space: str,
+    buffer: Array | None,
+    options: dict[str, int],
+    complete: re.Pattern[str],
+) -> Array:
+    """Decode a stream; one that breaks off is an error, where libjpeg would go on in grey.
+
+    Of its warnings simplejpeg tells the first, when all is decoded; where that one says that the blocks were
+    `complete`, none was broken.
+    """
     is_strict = True
     for _ in range(4):
         try:
             array: Array = simplejpeg.decode_jpeg(stream, space, buffer=buffer, strict=is_strict, **options)
         except ValueError as error:
-            if is_strict and _PADDED.search(str(error)):
+            if is_strict and complete.search(str(error)):
+                if buffer is not None:
+                    return buffer
                 is_strict = False
             elif 'unknown JFIF revision' in str(error):  # libjpeg knows those of 1 and warns of others
                 version = bytes(stream).index(b'JFIF\0') + 5
@@ -212,13 +271,17 @@ def _decode_strictly(stream: Buffer, space: str, buffer: Array | None, options: 
     raise ValueError('expected a JPEG stream, found one that cannot be completed')
 
 
-def _complete(data: Buffer, form: SegmentFormat, colours: str | None) -> Buffer:
-    """Give a stream its tables, and a marker that says what its three components are."""
+def _complete(data: Buffer, form: SegmentFormat, colours: str | None, cut: StreamHead | None) -> Buffer:
+    """Give a stream its tables, a marker that says what its three components are, and another height."""
     tables = form.jpeg_tables
-    if tables is None and colours is None:
+    if tables is None and colours is None and cut is None:
         return data
     body = b''
     if tables is not None:
         trimmed = tables.rstrip(b'\0')  # some writers pad them
         body = trimmed[2:-2] if trimmed.endswith(_END) else tables[2:]
-    return b''.join((b'\xff\xd8', _ADOBE_MARKERS[colours], body, data[2:]))
+    start = b'\xff\xd8', _ADOBE_MARKERS[colours], body
+    if cut is None:
+        return b''.join((*start, data[2:]))
+    at = cut.height_at
+    return b''.join((*start, data[2:at], cut.height.to_bytes(2, 'big'), data[at + 2 :]))

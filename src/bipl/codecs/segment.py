@@ -76,6 +76,10 @@ ReducedDecoder: TypeAlias = Callable[[Buffer, SegmentFormat, tuple[int, int], in
 """The same at `1 / 2**times`, the last argument; sizes are rounded up."""
 
 
+RowDecoder: TypeAlias = Callable[[Buffer, SegmentFormat, tuple[int, int], int, int], Array]
+"""The same, from the top down to a row of the segment, the last argument, or further."""
+
+
 def reduced(shape: tuple[int, int], times: int) -> tuple[int, int]:
     """Return a height and width at `1 / 2**times`, rounded up."""
     return -(-shape[0] >> times), -(-shape[1] >> times)

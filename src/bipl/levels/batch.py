@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 
 from bipl.cache import process_cache
-from bipl.geometry import Box, Placement
+from bipl.geometry import BOTTOM, Box, Placement
 from bipl.levels.source import Array
 from bipl.parallel import share_out
 
@@ -190,15 +190,25 @@ class Batch:
         if first is None or level is None:
             return
         pixels = self._given.pop(first.tile, None)
-        if pixels is None:
+        bottom = self._bottom(first.tile, uses)
+        if pixels is None or len(pixels) < first.rows_above(bottom):
             with process_cache().sweep():
-                pixels = level.tile_at(first)
+                pixels = level.tile_at(first, bottom)
         if pixels is not None and level.is_cached:  # else it may be a view of the file
             self._hand_on(first.tile, pixels)
         for i, place in uses:
             out = self._pixels[i]
             if out is not None and place is not None:
                 level.paste(out, self._needs[i].box, place, pixels)
+
+    def _bottom(self, tile: int, uses: Sequence[Use]) -> int:
+        """Return the row of the level below which a tile is not needed; all is for a batch that follows."""
+        batch = self.following
+        while batch is not None:
+            if tile in batch._tiles:  # noqa: SLF001 - of its own class
+                return BOTTOM
+            batch = batch.following
+        return max(self._needs[i].box.y1 for i, _ in uses)
 
     def takes(self, tile: int, pixels: Array) -> bool:
         """Have a tile given that it needs, so that it is not decoded again, and say whether it does."""

@@ -4,18 +4,19 @@ import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from math import prod
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from bipl.cache import TileCache, process_cache
 from bipl.errors import BiplError, ClosedSlideError, CorruptTileError
-from bipl.geometry import Box, Placement
+from bipl.geometry import BOTTOM, Box, Placement
 from bipl.levels.batch import Need
 from bipl.levels.image import Array, Image, Recipe
 from bipl.levels.pooled import AveragedTiles, ReducedTiles
 from bipl.levels.shrink import shrink
-from bipl.levels.source import FarSource, ReducibleSource, TileSource
+from bipl.levels.source import FarSource, ReducibleSource, RowwiseSource, TileSource
+from bipl.levels.thrift import Thrift
 from bipl.parallel import share_out, usable_cores
 from bipl.settings import Settings
 
@@ -113,6 +114,10 @@ class ImageLevel(Image):
         self._gathers: bool = getattr(source, 'gathers', False)
         # What is but copied lies in the system's cache already.
         self._is_cached = self._is_costly or self._gathers
+        # What comes from afar has to come whole.
+        is_rowwise = not self._gathers and getattr(source, 'is_rowwise', False)
+        self._decode_rows = cast('RowwiseSource', source).decode_rows if is_rowwise else None
+        self._thrift = Thrift()
         self._dtype = source.dtype
         self._lease = lease
         self._finer = finer
@@ -167,14 +172,16 @@ class ImageLevel(Image):
         """
         out = self.blank(box)
         missing: dict[int, list[Placement]] = {}
+        bottom = box.y1 if self._decode_rows is not None and not self._cache.is_swept else BOTTOM
         for place in self._grid.touching(box):
-            pixels = self._cache.peek((self._key, place.tile)) if self._is_cached else None
+            key = self._key, place.tile
+            pixels = self._cache.peek(key, place.rows_above(bottom)) if self._is_cached else None
             if pixels is None:
                 missing.setdefault(place.tile, []).append(place)
             else:
                 _paste(out, box, place, pixels, self._fill)
         if missing:
-            self._read_missing(out, box, missing)
+            self._read_missing(out, box, missing, bottom)
         return out
 
     def blank(self, box: Box, out: Array | None = None) -> Array:
@@ -203,13 +210,17 @@ class ImageLevel(Image):
         """Yield the tiles that touch a box."""
         return self._grid.touching(box)
 
-    def tile_at(self, place: Placement) -> Array | None:
-        """Return a tile, decoded unless it is cached; None for background."""
+    def tile_at(self, place: Placement, bottom: int = BOTTOM) -> Array | None:
+        """Return a tile, decoded unless it is cached; None for background.
+
+        It may end at a row of the level, `bottom`, below which nothing of it is needed.
+        """
         tile = place.tile
         if self._is_cached:
-            pixels = self._cache.get((self._key, tile), self._decoded, tile)
+            rows = place.rows_above(bottom)
+            pixels = self._cache.get((self._key, tile), self._decoded, tile, rows, rows=rows)
         else:
-            pixels = self._decoded(tile)
+            pixels = self._decoded(tile, place.rows_above(BOTTOM))
         if pixels is None and self._finer is not None:
             key = self._key, tile, *self._rendered_for
             pixels = self._cache.get(key, self._rendered, place)
@@ -242,26 +253,34 @@ class ImageLevel(Image):
             return nullcontext()
         return self._source.gathered(missing)
 
-    def _read_missing(self, out: Array, box: Box, missing: dict[int, list[Placement]]) -> None:
+    def _read_missing(self, out: Array, box: Box, missing: dict[int, list[Placement]], bottom: int) -> None:
         """Decode tiles that are not cached, in more than one thread where that is worth its while."""
 
         def read(places: list[Placement]) -> None:
-            pixels = self.tile_at(places[0])
+            pixels = self.tile_at(places[0], bottom)
             for place in places:
                 self.paste(out, box, place, pixels)
 
         is_worth_it = self._is_costly and len(missing) * self._tile_bytes >= _LEAST_SHARED_BYTES
         with self.gathered(missing) if self._gathers else _AT_HAND:
             if is_worth_it:
-                share_out(read, missing.values(), most_workers=self.settings.threads or usable_cores())
+                # What takes longest goes first, so that nobody waits for it at the end.
+                tiles = sorted(missing.values(), key=lambda places: -places[0].rows_above(bottom))
+                share_out(read, tiles, most_workers=self.settings.threads or usable_cores())
             else:
                 for places in missing.values():
                     read(places)
 
-    def _decoded(self, tile: int) -> Array | None:
-        """Decode a tile; None for an absent one, and for a broken one if that is set."""
+    def _decoded(self, tile: int, needed: int) -> Array | None:
+        """Decode a tile; None for an absent one, and for a broken one if that is set.
+
+        Where only its first rows are needed, it may be these.
+        """
         try:
-            pixels = self._source.decode(tile)
+            if self._decode_rows is not None and (rows := self._rows(tile, needed)):
+                pixels = self._decode_rows(tile, rows)
+            else:
+                pixels = self._source.decode(tile)
         except CorruptTileError:
             if self.settings.corrupt_tiles == 'raise':
                 raise
@@ -272,6 +291,13 @@ class ImageLevel(Image):
                 f'found {pixels.shape} of {pixels.dtype}'
             )
         return pixels
+
+    def _rows(self, tile: int, needed: int) -> int:
+        """Return how many rows of a tile to decode where the first are needed; 0 for all."""
+        if self._cache.has((self._key, tile)):
+            self._thrift.regret()
+            return 0
+        return self._thrift.rows(needed, self._grid.tile_shape[0])
 
     @property
     def _rendered_for(self) -> tuple[Hashable, ...]:

@@ -14,7 +14,7 @@ import numpy as np
 from bipl.geometry import Box, RegularGrid
 from bipl.levels.batch import gathered
 from bipl.levels.image import Array, Image
-from bipl.levels.source import FarSource, ReducibleSource
+from bipl.levels.source import FarSource, ReducibleSource, RowwiseSource
 
 # Of averaged octaves, in pixels; even, so that tiles of the next octave are made of whole ones.
 _TILE_SIDE = 256
@@ -36,6 +36,7 @@ class ReducedTiles:
     def __init__(self, parent: ReducibleSource, times: int) -> None:
         self._parent = parent
         self._times = times
+        self._rowwise = parent if isinstance(parent, RowwiseSource) and parent.is_rowwise else None
         shape = halved(parent.grid.shape, times)
         # A tile as wide or high as the image need not be a multiple of the factor.
         tile_shape = [
@@ -60,6 +61,16 @@ class ReducedTiles:
     def decode(self, tile: int) -> Array | None:
         """Decode a stored tile at the lower resolution; None if the file has none."""
         return self._parent.decode_reduced(tile, self._times)
+
+    @property
+    def is_rowwise(self) -> bool:
+        """As the parent is."""
+        return self._rowwise is not None
+
+    def decode_rows(self, tile: int, rows: int, times: int = 0) -> Array | None:
+        """Decode the first rows of a stored tile, or more, at the lower resolution."""
+        assert self._rowwise is not None  # noqa: S101
+        return self._rowwise.decode_rows(tile, rows << self._times, self._times + times)
 
     @property
     def gathers(self) -> bool:

@@ -80,6 +80,29 @@ class ReducibleSource(TileSource, Protocol):
 
 
 @runtime_checkable
+class RowwiseSource(TileSource, Protocol):
+    """A `TileSource` whose tiles can be decoded from the top down as far as they are needed.
+
+    Attributes
+    ----------
+    is_rowwise
+        Whether that takes less time than a whole tile.
+    """
+
+    @property
+    def is_rowwise(self) -> bool:
+        """See the class."""
+        ...
+
+    def decode_rows(self, tile: int, rows: int, times: int = 0) -> Array | None:
+        """Decode the first rows of a tile, or more, at `1 / 2**times`; None if absent.
+
+        `rows` are those of the whole tile at full size.
+        """
+        ...
+
+
+@runtime_checkable
 class FarSource(TileSource, Protocol):
     """A `TileSource` whose bytes may come from afar: many tiles are asked for at once."""
 

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from bipl.cache import process_cache
-from bipl.codecs.registry import DECODERS, IS_JPEG, REDUCED_DECODERS
+from bipl.codecs.registry import DECODERS, IS_JPEG, REDUCED_DECODERS, ROW_DECODERS
 from bipl.codecs.segment import Array, Buffer, SegmentFormat, fit, reduced
 from bipl.errors import CorruptSlideError, CorruptTileError, MissingDependencyError
 from bipl.geometry import RegularGrid
 from bipl.ops.area import area_edges, area_mean, to_dtype
 from bipl.tiff.colours import Colours
+from bipl.tiff.cutting import cut_grid
 from bipl.tiff.directory import Directory
 from bipl.tiff.image import StoredImage, read_image
 from bipl.tiff.places import SegmentPlaces
@@ -31,10 +32,6 @@ _NEEDED_TO_DECODE = (
     *(Tag.JPEGTables, Tag.ColorMap, Tag.YCbCrCoefficients, Tag.ReferenceBlackWhite, Tag.LercParameters),
     *(Tag.FillOrder, Tag.T4Options, Tag.YCbCrSubSampling),
 )
-# Uncompressed strips are read in pieces of this size.
-_CUT_BYTES = 2**18
-_LEAST_CUT_ROWS = 16
-_MOST_UNCUT_BYTES = 2**24
 # JPEG decodes at 1/2, 1/4 and 1/8.
 _MOST_REDUCTIONS = 3
 _ANY_SIDE = 1 << _MOST_REDUCTIONS
@@ -96,33 +93,12 @@ class TiffTiles:
         )
         self._most_bytes = 4 * self._decoded_bytes + _MOST_EXTRA_BYTES
         whole = self.image.grid
-        self.grid: RegularGrid = self._cut_grid(whole)
+        self.grid: RegularGrid = cut_grid(self.image, self._plane_samples, self._row_bytes)
         self._is_cut = self.grid.tile_shape != whole.tile_shape
         self._decode = DECODERS[self.image.compression]
         self.places = SegmentPlaces(directory, self.image, self._row_bytes)
         self.locate = self.places.locate
         self._colours = Colours(directory, self.image)
-
-    def _cut_grid(self, whole: RegularGrid) -> RegularGrid:
-        """Return the grid of tiles or strips; large uncompressed strips are cut, to read no more than asked.
-
-        A cut strip has a whole number of pieces of equal height, so that the grid stays regular.
-        """
-        image = self.image
-        rows_stand_alone = image.compression == image.predictor == 1 and image.chroma_steps == (1, 1)
-        if image.is_tiled or not rows_stand_alone or self._decoded_bytes <= _CUT_BYTES:
-            return whole
-        rows = max(1, _CUT_BYTES // self._row_bytes)
-        if whole.rows > 1:
-            near = range(min(rows, image.tile_height), 0, -1)
-            rows = next(count for count in near if not image.tile_height % count)
-            if rows < _LEAST_CUT_ROWS and self._decoded_bytes <= _MOST_UNCUT_BYTES:
-                return whole
-        pixel_bits = self._plane_samples * image.bits
-        is_wide = rows == 1 and self._row_bytes > 4 * _CUT_BYTES and pixel_bits % 8 == 0
-        return RegularGrid(
-            whole.shape, (rows, max(1, 8 * _CUT_BYTES // pixel_bits) if is_wide else image.width)
-        )
 
     def rename(self, title: str) -> None:
         """Set what the image is called in messages."""
@@ -173,6 +149,22 @@ class TiffTiles:
             If it lies beyond the file or does not decode.  Other tiles are not affected.
         """
         return self._decoded(tile, 0)
+
+    @property
+    def is_rowwise(self) -> bool:
+        """Whether tiles can be decoded from the top down as far as they are needed, in less time."""
+        image = self.image
+        return self._planes == 1 and image.compression in ROW_DECODERS and image.stored_dtype == np.uint8
+
+    def decode_rows(self, tile: int, rows: int, times: int = 0) -> Array | None:
+        """Decode one tile at `1 / 2**times` from the top down to a row of it, full size, or further.
+
+        Raises
+        ------
+        CorruptTileError
+            If what is needed of it does not decode.
+        """
+        return self._decoded(tile, times, rows)
 
     @contextmanager
     def gathered(self, tiles: Sequence[int]) -> Iterator[None]:
@@ -241,10 +233,10 @@ class TiffTiles:
         """
         return self._decoded(tile, times)
 
-    def _decoded(self, tile: int, times: int) -> Array | None:
+    def _decoded(self, tile: int, times: int, rows: int = 0) -> Array | None:
         """Decode a tile and turn its samples into what is shown."""
         if self._planes == 1:
-            stored = self._decode_segment(tile, 0, times)
+            stored = self._decode_segment(tile, 0, times, rows)
         else:
             stored = self._decode_planes(tile, times)
         if stored is None or self._colours.are_stored:
@@ -297,16 +289,20 @@ class TiffTiles:
             size = min(shape[0] * row_bytes, max(size - start, 0))
         return offset, size, shape
 
-    def _decode_segment(self, tile: int, plane: int, times: int) -> Array | None:
-        """Decode the samples of one plane of a tile at `1 / 2**times`; None if it is absent."""
+    def _decode_segment(self, tile: int, plane: int, times: int, rows: int = 0) -> Array | None:
+        """Decode the samples of one plane of a tile at `1 / 2**times`; None if it is absent.
+
+        The first rows are enough, if their number is given.
+        """
         offset, size, shape = self._place(tile, plane)
         if shape is None:
             return None
         data = self._stored(tile, offset, size)
         try:
-            array = self._decode(data, self._format, shape) if not times else self._reduce(data, shape, times)
+            array = self._pixels(data, shape, times, rows)
             if array.shape != (*reduced(shape, times), self._plane_samples):
-                needed = reduced(self._needed(tile), times)
+                height, width = self._needed(tile)
+                needed = reduced((min(rows, height) if rows else height, width), times)
                 array = fit(array, reduced(shape, times), self._plane_samples, needed)
         except ImportError as error:
             raise MissingDependencyError(
@@ -320,6 +316,13 @@ class TiffTiles:
         if array.dtype is not self.image.stored_dtype and array.dtype != self.image.stored_dtype:
             array = array.astype(self.image.stored_dtype)
         return array
+
+    def _pixels(self, data: Buffer, shape: tuple[int, int], times: int, rows: int) -> Array:
+        """Decode a segment, its first rows if they are enough and can be had alone."""
+        if rows:
+            with suppress(ValueError):
+                return ROW_DECODERS[self.image.compression](data, self._format, shape, times, rows)
+        return self._reduce(data, shape, times) if times else self._decode(data, self._format, shape)
 
     def _reduce(self, data: Buffer, shape: tuple[int, int], times: int) -> Array:
         """Decode in the codec at a lower resolution; in full, and average, where the stream has none."""
