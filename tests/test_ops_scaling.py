@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bipl import Slide, ops
+from bipl.ops import resampling
 from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.tiff import Directory, build_tiff
 
@@ -26,6 +27,17 @@ def test_pieces_equal_the_whole(code: int, scale: float, dtype: type) -> None:
         (y0, y1), (x0, x1) = (sorted(chance.choices(range(size + 7), k=2)) for size in (height, width))
         part = ops.rescale_crop(image, (y0 - 3, y1 - 3), (x0 - 3, x1 - 3), scale=scale, interpolation=code)
         np.testing.assert_array_equal(part, whole[y0:y1, x0:x1])
+
+
+@pytest.mark.parametrize('code', [1, 2, 3])
+@pytest.mark.parametrize('scale', [1.002, 0.998, 1.03, 0.51, 2.004])
+@pytest.mark.parametrize('dtype', [np.uint8, np.int16, np.uint32, bool])
+def test_slices_and_gathered_pixels_give_the_same(code, scale, dtype, monkeypatch) -> None:
+    image = noise_image(400, 300, 3, np.uint8).astype(dtype)
+    loc = (-3, int(400 / scale) + 3), (-3, int(300 / scale) + 3)
+    found = ops.rescale_crop(image, *loc, scale=scale, interpolation=code)
+    monkeypatch.setattr(resampling, '_LEAST_RUN', 10**6)
+    np.testing.assert_array_equal(found, ops.rescale_crop(image, *loc, scale=scale, interpolation=code))
 
 
 @pytest.mark.parametrize('code', CODES)

@@ -7,6 +7,7 @@ so a pixel is the same to the last bit whatever box it is computed in.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,6 +23,11 @@ NEAREST, LINEAR, CUBIC, AREA, LANCZOS = range(5)
 # Rows are resampled a few at a time: what that takes stays in the processor's cache, and in memory that the
 # process has; pages that are new to it cost more than the arithmetic.
 _BAND_SAMPLES = 2**16
+# Output pixels in a row that begin at one source pixel after the other, in the mean: from here on slices
+# serve, else pixels are gathered.
+_LEAST_RUN = 24
+# Pixels that are added one by one.
+_MOST_SINGLE = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,12 +159,86 @@ def resample(array: Array, rows: Taps, columns: Taps, origin: tuple[int, int]) -
     exact, is_finite = _exact_dtype(array.dtype), array.dtype.kind not in 'fc'
     out = np.empty((len(rows.first), len(columns.first), array.shape[2]), array.dtype)
     step = max(1, _BAND_SAMPLES // max(1, array.shape[1] * array.shape[2]))
+    if is_finite:
+        down = _Slices(rows, origin[0], array.shape[0], exact)
+        across = _Slices(columns, origin[1], array.shape[1], exact, array.shape[2])
+        if down.are_long and across.are_long:
+            for top in range(0, len(out), step):
+                half = down.weighted_rows(array, top, min(top + step, len(out)))
+                whole = across.weighted_columns(half)
+                out[top : top + step] = _rounded(whole, array.dtype).reshape(len(half), *out.shape[1:])
+            return out
     for top in range(0, len(out), step):
         band = Taps(rows.first[top : top + step], rows.weights[top : top + step])
         half = _weighted(array, band, origin[0], exact, is_finite=is_finite)
         turned = _weighted(_turned(half), columns, origin[1], exact, is_finite=is_finite)
         out[top : top + step] = _rounded(_turned(turned), array.dtype)
     return out
+
+
+class _Slices:
+    """The taps of one axis where most begin at one source pixel after the other: slices with weights.
+
+    They give the sums that gathered pixels give, to the last bit.
+
+    Attributes
+    ----------
+    are_long
+        Whether there are few, so that this pays.
+
+    Parameters
+    ----------
+    origin, size
+        What the taps count source pixels from, and how many there are.
+    width
+        Samples that one pixel has along the axis.
+    """
+
+    def __init__(self, taps: Taps, origin: int, size: int, exact: np.dtype[Any], width: int = 1) -> None:
+        first = taps.first - origin
+        borders = [0, *(np.flatnonzero(np.diff(first) != 1) + 1).tolist(), len(first)]
+        self.are_long = len(first) >= _LEAST_RUN * (len(borders) - 1)
+        self._slices: list[tuple[int, int, int, Array]] = []
+        if not self.are_long:
+            return
+        # Of each: the samples it is for, how far behind them those are that it is of, and their weights.
+        self._count, self._exact = len(first) * width, exact
+        for k in range(taps.weights.shape[1]):
+            some = np.flatnonzero(taps.weights[:, k]).tolist()
+            is_few = k > 0 and len(some) <= _MOST_SINGLE
+            weights = np.repeat(taps.weights[:, k].astype(exact), width)
+            for start, stop in ((i, i + 1) for i in some) if is_few else pairwise(borders):
+                at = int(first[start]) + k
+                here, end = start * width, min(stop, start + size - at) * width  # beyond, none has weight
+                if here < end:
+                    self._slices.append((here, end, at * width - here, weights))
+
+    def weighted_rows(self, array: Array, top: int, bottom: int) -> Array:
+        """Sum weighted rows of (h, w, c) for some pixels of the axis: (bottom - top, w * c)."""
+        parts = [
+            (max(start, top), min(stop, bottom), shift, weights)
+            for start, stop, shift, weights in self._slices
+            if start < bottom and top < stop
+        ]
+        low, high = min(a + shift for a, _, shift, _ in parts), max(b + shift for _, b, shift, _ in parts)
+        source = array[low:high].astype(self._exact).reshape(high - low, -1)
+        out = np.zeros((bottom - top, source.shape[1]), self._exact)
+        product = np.empty_like(out)
+        for start, stop, shift, weights in parts:
+            part, sums = product[start - top : stop - top], out[start - top : stop - top]
+            rows = source[start + shift - low : stop + shift - low]
+            np.add(sums, np.multiply(rows, weights[start:stop, None], out=part), out=sums)
+        return out
+
+    def weighted_columns(self, lines: Array) -> Array:
+        """Sum weighted columns of (h, w * c)."""
+        out = np.zeros((len(lines), self._count), self._exact)
+        product = np.empty_like(out)
+        for start, stop, shift, weights in self._slices:
+            part, sums = product[:, start:stop], out[:, start:stop]
+            columns = lines[:, start + shift : stop + shift]
+            np.add(sums, np.multiply(columns, weights[start:stop], out=part), out=sums)
+        return out
 
 
 def _weighted(array: Array, taps: Taps, origin: int, exact: np.dtype[Any], *, is_finite: bool) -> Array:
