@@ -24,8 +24,9 @@ Array: TypeAlias = npt.NDArray[Any]
 _SLAB_BYTES = 2**22
 _MOST_SLOT_BYTES = 2**19
 _HUGE_PAGE_BYTES = 2**21
-# Memory that waits for the next tile: enough for the threads at work.
-_MOST_FREE_BYTES = 2**22
+# Memory that waits for the next tile: enough for the threads at work, and for tiles of which the cache holds
+# now more, now less.  A slab goes when all of it is free, so that what is not kept here is lost until then.
+_MOST_FREE_BYTES = 2**23
 _IS_PRIVATE = {'flags': mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, 'MAP_PRIVATE') else {}
 
 
