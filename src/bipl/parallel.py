@@ -4,6 +4,7 @@ What runs on the executor never waits for the executor: what it would share out 
 a fork the child makes an executor of its own.
 """
 
+import _thread
 import os
 import queue
 import threading
@@ -50,7 +51,7 @@ class _Crew:
             _watch_forks()
         with suppress(RuntimeError):  # the interpreter ends: the caller works alone
             for _ in missing:
-                threading.Thread(target=self._help, name='bipl-helper', daemon=True).start()
+                _thread.start_new_thread(self._help, ())  # `Thread.start` waits for the thread to run
 
     def leave(self, errand: '_Errand') -> None:
         """Count the caller of an errand and its helpers out."""

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 from importlib.machinery import PathFinder
-from pathlib import Path
 
 from bipl.drivers.base import REGISTERED, Driver, Registration
 from bipl.errors import UnsupportedSlideError
@@ -73,8 +72,9 @@ def _may_name_drivers(folder: str) -> bool:
         if name.endswith('.egg'):
             return True
         if name.endswith(('.dist-info', '.egg-info')):
-            try:
-                text = Path(folder, name, 'entry_points.txt').read_bytes()
+            try:  # a hundred of these: without paths, in a third of the time
+                with open(os.path.join(folder, name, 'entry_points.txt'), 'rb', 0) as file:  # noqa: PTH118, PTH123
+                    text = file.read()
             except OSError:
                 continue
             if ENTRY_POINTS.encode() in text:
