@@ -5,86 +5,35 @@ sorted, decoded by some threads, and each laid at once into all boxes that it to
 """
 
 import threading
+import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from time import sleep
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from bipl.cache import process_cache
-from bipl.geometry import BOTTOM, Box, Placement
+from bipl.geometry import BOTTOM, Placement
+from bipl.levels.need import Need
 from bipl.levels.source import Array
 from bipl.parallel import share_out
 
 if TYPE_CHECKING:
-    from bipl.levels.image import Image
-    from bipl.levels.level import ImageLevel
+    pass
 
 Use: TypeAlias = tuple[int, Placement | None]
 
-# A box that needs more than this by itself is read in bands, as `read` does.
-_MOST_PLANNED_BYTES = 2**25
 # Pixels of which others are made, held at once.
 _MOST_MADE_OF_BYTES = 2**26
 # Of the cache's budget, for tiles that wait for a batch.
 _GIVEN_PART = 4
 _LEAST_GIVEN_BYTES = 2**22
-
-
-class Need(NamedTuple):
-    """What one box of a picture needs, and what becomes of it.
-
-    Attributes
-    ----------
-    level, box
-        Pixels of a level to read; no level for a picture that reads by itself.
-    finish
-        Makes what was asked for of those pixels; None where that is the same.
-    """
-
-    level: 'ImageLevel | None'
-    box: Box
-    finish: Callable[[Array], Array] | None = None
-
-    def made_of(self, pixels: Array) -> Array:
-        """Return what was asked for."""
-        return pixels if self.finish is None else self.finish(pixels)
-
-    def then(self, function: Callable[[Array], Array]) -> 'Need':
-        """Return the need of what a function makes of this."""
-        finish = self.finish
-        chain = function if finish is None else lambda pixels: function(finish(pixels))
-        return Need(self.level, self.box, chain)
-
-    @property
-    def size_bytes(self) -> int:
-        """Of the pixels of the level."""
-        return 0 if self.level is None else self.level.size_bytes(self.box)
-
-
-class Cut(NamedTuple):
-    """Pixels that were read, in place of the picture that they are of."""
-
-    box: Box
-    pixels: Array
-
-    def read(self, box: Box) -> Array:
-        """Return a box that lies inside, as a view."""
-        y, x = self.box.y0, self.box.x0
-        return self.pixels[box.y0 - y : box.y1 - y, box.x0 - x : box.x1 - x]
-
-
-def alone(image: 'Image', box: Box, read: Callable[[], Array] | None = None) -> Need:
-    """Return the need of a box that is read by itself."""
-    return Need(None, box, lambda _: image.read(box) if read is None else read())
-
-
-def planned(need: Need, image: 'Image', box: Box, read: Callable[[], Array] | None = None) -> Need:
-    """Return a need, or that of a box read by itself where it takes too much memory at once."""
-    return alone(image, box, read) if need.size_bytes > _MOST_PLANNED_BYTES else need
+# Seconds: less than decoding a tile takes.
+_LOOKED_AFTER_S = 1e-4
 
 
 class Batch:
@@ -125,6 +74,8 @@ class Batch:
         self._is_closed = False
         self.is_begun = False
         self.following: Batch | None = None
+        self._before: weakref.ref[Batch] | None = None
+        self._owed = set(self._tiles)
         self._given: dict[int, Array] = {}
         self._given_bytes = 0
 
@@ -171,6 +122,8 @@ class Batch:
 
     def _settled(self, uses: Sequence[Use]) -> None:
         """Count a tile off, and finish the boxes that wait for no other."""
+        if uses[0][1] is not None:
+            self._owed.discard(uses[0][1].tile)
         with self._changed:
             done = []
             for i, _ in uses:
@@ -189,6 +142,9 @@ class Batch:
         level = self._level
         if first is None or level is None:
             return
+        before = None if self._before is None else self._before()
+        while before is not None and before.owes(first.tile):  # another thread is about to give it
+            sleep(_LOOKED_AFTER_S)
         pixels = self._given.pop(first.tile, None)
         bottom = self._bottom(first.tile, uses)
         if pixels is None or len(pixels) < first.rows_above(bottom):
@@ -209,6 +165,14 @@ class Batch:
                 return BOTTOM
             batch = batch.following
         return max(self._needs[i].box.y1 for i, _ in uses)
+
+    def follow(self, before: 'Batch') -> None:
+        """Be the batch that is read after another one."""
+        self._before, before.following = weakref.ref(before), self
+
+    def owes(self, tile: int) -> bool:
+        """Whether it is still to lay a tile, and to give it to the batch after it then."""
+        return tile in self._owed and not self._is_closed
 
     def takes(self, tile: int, pixels: Array) -> bool:
         """Have a tile given that it needs, so that it is not decoded again, and say whether it does."""
@@ -339,7 +303,7 @@ def read_into(needs: Sequence[Need], outs: Sequence[Array] | Array, max_workers:
     """
     batches = list(_batches(needs, outs))
     for batch, following in pairwise(batches):
-        batch.following = following
+        following.follow(batch)
     first: BaseException | None = None
     for batch in batches:
         try:
@@ -377,15 +341,3 @@ def _batches(needs: Sequence[Need], outs: Sequence[Array] | Array) -> Iterator[B
 def _copied(out: Array, pixels: Array) -> Array:
     out[...] = pixels
     return out
-
-
-def gathered(image: 'Image', boxes: Iterable[Box]) -> AbstractContextManager[None]:
-    """Have the bytes that boxes need at hand while inside, where they come from afar.
-
-    All are asked for at once, so that reading them takes no more requests.
-    """
-    needs = [need for need in map(image.need, boxes) if need.level is not None]
-    level = needs[0].level if needs else None
-    if level is None or not level.gathers:
-        return nullcontext()
-    return level.gathered(sorted({place.tile for need in needs for place in level.touching(need.box)}))

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bipl.geometry import Box, BoxLike, Key, Span, as_box, parse_key
-from bipl.levels.batch import Need, alone
+from bipl.levels.need import Need, alone
 from bipl.levels.parts import Part, read_parts
 from bipl.parallel import checked_workers
 

@@ -11,8 +11,8 @@ import numpy as np
 from bipl.cache import TileCache, process_cache
 from bipl.errors import BiplError, ClosedSlideError, CorruptTileError
 from bipl.geometry import BOTTOM, Box, Placement
-from bipl.levels.batch import Need
 from bipl.levels.image import Array, Image, Recipe
+from bipl.levels.need import Need
 from bipl.levels.pooled import AveragedTiles, ReducedTiles
 from bipl.levels.shrink import shrink
 from bipl.levels.source import FarSource, ReducibleSource, RowwiseSource, TileSource

@@ -7,8 +7,8 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 
 from bipl.geometry import Box
-from bipl.levels.batch import Cut, Need, alone, planned
 from bipl.levels.image import Array, Image, Recipe
+from bipl.levels.need import Cut, Need, alone, planned
 
 
 @runtime_checkable

@@ -7,7 +7,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from bipl.geometry import Box, BoxLike, Span, as_box
-from bipl.levels.batch import Batch, Need
+from bipl.levels.batch import Batch
+from bipl.levels.need import Need
 from bipl.levels.source import Array
 from bipl.parallel import is_worker, start_helpers
 
@@ -52,7 +53,7 @@ class _Reading:
         """
         while len(self.ahead) < _MOST_PLANNED and (planned := self.next()) is not None:
             if self.ahead:
-                self.ahead[-1].batch.following = planned.batch
+                planned.batch.follow(self.ahead[-1].batch)
             self.ahead.append(planned)
         for _, batch in islice(self.ahead, 2):
             if not batch.is_begun:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from bipl.geometry import Box, RegularGrid
-from bipl.levels.batch import gathered
 from bipl.levels.image import Array, Image
+from bipl.levels.need import gathered
 from bipl.levels.source import FarSource, ReducibleSource, RowwiseSource
 
 # Of averaged octaves, in pixels; even, so that tiles of the next octave are made of whole ones.

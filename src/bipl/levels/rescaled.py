@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from bipl.geometry import Box, Span
-from bipl.levels.batch import Cut, Need, alone, planned
 from bipl.levels.image import Array, Image, Recipe
 from bipl.levels.level import ImageLevel
+from bipl.levels.need import Cut, Need, alone, planned
 from bipl.ops.resampling import AREA, NEAREST, Taps, area_of_means, make_taps, resample
 
 # What is read of the base at once; the reals that it becomes take several times as much.

@@ -4,9 +4,9 @@ from math import floor, isfinite, log2
 from operator import index as as_integer
 
 from bipl.geometry import Box
-from bipl.levels.batch import Need
 from bipl.levels.image import Array, Image
 from bipl.levels.level import ImageLevel
+from bipl.levels.need import Need
 from bipl.levels.rescaled import RescaledLevel
 
 # A level within this of what is asked is taken as it is: below what float64 makes of 1 / (1 / d).

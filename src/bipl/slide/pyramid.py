@@ -6,10 +6,11 @@ from typing import Any, TypeAlias, overload
 import numpy as np
 
 from bipl.geometry import Box
-from bipl.levels.batch import Need, read_into
+from bipl.levels.batch import read_into
 from bipl.levels.image import Array, Image
 from bipl.levels.level import ImageLevel
 from bipl.levels.mapped import Function, MappedLevel, call
+from bipl.levels.need import Need
 from bipl.levels.rescaled import RescaledLevel
 from bipl.levels.scaling import (
     at_downsample,
