@@ -29,6 +29,7 @@ _ALONE = frozenset((0x01, _SOI, _EOI, *range(0xD0, 0xD8)))
 # APP14 of 12 bytes; the last is the transform: 0 for none, 1 for YCbCr.
 _ADOBE = b'\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00'
 _ADOBE_MARKERS = {None: b'', 'RGB': _ADOBE + b'\x00', 'YCBCR': _ADOBE + b'\x01'}
+_FIRST = b'\xff\xd8'
 _END = b'\xff\xd9'
 # All blocks were decoded, and bytes follow before the end of the image: padding, which scanners write.
 _PADDED = re.compile(r'^Corrupt JPEG data: \d+ extraneous bytes before marker 0xd9')
@@ -151,12 +152,41 @@ def input_colours(head: StreamHead, form: SegmentFormat) -> str | None:
     return None
 
 
+class _Plan(NamedTuple):
+    """What the streams of one head have in common in one directory.
+
+    `space` is what simplejpeg decodes them to, None if they are not of 8 bits that it knows.  `is_expected`
+    says whether they keep the directory's promise: only such may ask for memory in its name.  `start` stands
+    in for the first marker; None where the streams are complete.
+    """
+
+    space: str | None
+    is_expected: bool
+    start: bytes | None
+
+
+_last_plan: tuple[StreamHead, SegmentFormat, tuple[int, int], _Plan] | None = None
+
+
+def _plan(head: StreamHead, form: SegmentFormat, shape: tuple[int, int]) -> _Plan:
+    """Return how to decode a stream, if it claims no more than it may."""
+    global _last_plan  # noqa: PLW0603 - as above
+    memo = _last_plan
+    if memo is not None and memo[0] is head and memo[1] is form and memo[2] == shape:
+        return memo[3]
+    check_claim((head.height, head.width), form)
+    is_expected = (head.height, head.width) == shape and len(head.components) == form.samples
+    plan = _Plan(_output_space(head, form), is_expected, _start(form, input_colours(head, form)))
+    _last_plan = head, form, shape, plan
+    return plan
+
+
 def decode(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
     """Decode a JPEG stream to grey, RGB, or its own samples where it is neither."""
     head = read_head(data)
-    check_claim((head.height, head.width), form)
-    if _output_space(head, form) is not None:
-        return _decode_eight_bits(data, head, form, shape, 0)
+    plan = _plan(head, form, shape)
+    if plan.space is not None:
+        return _decode_eight_bits(data, head, form, plan, 0)
     array: Array = imagecodecs.jpeg_decode(
         data,
         tables=form.jpeg_tables,
@@ -177,10 +207,10 @@ def decode_reduced(data: Buffer, form: SegmentFormat, shape: tuple[int, int], ti
         If it has more bits, or is lossless.
     """
     head = read_head(data)
-    check_claim((head.height, head.width), form)
-    if _output_space(head, form) is None:
+    plan = _plan(head, form, shape)
+    if plan.space is None:
         raise ValueError(f'expected a JPEG stream of 8 bits, found one of {head.bits}, frame {head.frame:#x}')
-    return _decode_eight_bits(data, head, form, shape, times)
+    return _decode_eight_bits(data, head, form, plan, times)
 
 
 def decode_rows(data: Buffer, form: SegmentFormat, shape: tuple[int, int], times: int, rows: int) -> Array:
@@ -195,13 +225,12 @@ def decode_rows(data: Buffer, form: SegmentFormat, shape: tuple[int, int], times
         If it has to be decoded in full, or does not decode.
     """
     head = read_head(data)
+    plan = _plan(head, form, shape)
     step, unfit = head.row_height, int(head.is_subsampled)
     height = step and -(-(rows + (unfit << times)) // step) * step
-    if not 0 < height < head.height == shape[0] or _output_space(head, form) is None:
+    if not 0 < height < head.height == shape[0] or plan.space is None:
         raise ValueError(f'expected a stream whose rows from {rows} on can be left out')
-    check_claim((head.height, head.width), form)
-    lower = head._replace(height=height)
-    array = _decode_eight_bits(data, lower, form, (height, shape[1]), times, is_cut=True)
+    array = _decode_eight_bits(data, head, form, plan, times, height)
     return array[:-unfit] if unfit else array
 
 
@@ -218,23 +247,15 @@ def _output_space(head: StreamHead, form: SegmentFormat) -> str | None:
 
 
 def _decode_eight_bits(
-    data: Buffer,
-    head: StreamHead,
-    form: SegmentFormat,
-    shape: tuple[int, int],
-    times: int,
-    *,
-    is_cut: bool = False,
+    data: Buffer, head: StreamHead, form: SegmentFormat, plan: _Plan, times: int, cut: int = 0
 ) -> Array:
-    space = _output_space(head, form) or 'RGB'
-    height, width = reduced((head.height, head.width), times)
-    # Only a stream that keeps the directory's promise may ask for memory in its name.
-    is_expected = (head.height, head.width) == shape and len(head.components) == form.samples
-    make = np.empty if is_cut else form.empty  # tops are of many sizes, which would all have memory waiting
-    buffer = make((height, width, form.samples), _UINT8) if is_expected else None
-    stream = _complete(data, form, input_colours(head, form), head if is_cut else None)
+    """Decode a stream at `1 / 2**times`, cut to a height if one is given."""
+    height, width = reduced((cut or head.height, head.width), times)
+    make = np.empty if cut else form.empty  # tops are of many sizes, which would all have memory waiting
+    buffer = make((height, width, form.samples), _UINT8) if plan.is_expected else None
+    stream = _complete(data, head, plan.start, cut)
     options = {'min_height': height, 'min_width': width, 'min_factor': 1} if times else {}
-    decoded = _decode_strictly(stream, space, buffer, options, _MORE if is_cut else _PADDED)
+    decoded = _decode_strictly(stream, plan.space or 'RGB', buffer, options, _MORE if cut else _PADDED)
     return decoded if buffer is None else buffer
 
 
@@ -271,17 +292,21 @@ def _decode_strictly(
     raise ValueError('expected a JPEG stream, found one that cannot be completed')
 
 
-def _complete(data: Buffer, form: SegmentFormat, colours: str | None, cut: StreamHead | None) -> Buffer:
-    """Give a stream its tables, a marker that says what its three components are, and another height."""
+def _start(form: SegmentFormat, colours: str | None) -> bytes | None:
+    """Return what a stream lacks: its tables, and a marker that says what its three components are."""
     tables = form.jpeg_tables
-    if tables is None and colours is None and cut is None:
-        return data
+    if tables is None and colours is None:
+        return None
     body = b''
     if tables is not None:
         trimmed = tables.rstrip(b'\0')  # some writers pad them
         body = trimmed[2:-2] if trimmed.endswith(_END) else tables[2:]
-    start = b'\xff\xd8', _ADOBE_MARKERS[colours], body
-    if cut is None:
-        return b''.join((*start, data[2:]))
-    at = cut.height_at
-    return b''.join((*start, data[2:at], cut.height.to_bytes(2, 'big'), data[at + 2 :]))
+    return b''.join((_FIRST, _ADOBE_MARKERS[colours], body))
+
+
+def _complete(data: Buffer, head: StreamHead, start: bytes | None, cut: int) -> Buffer:
+    """Give a stream what it lacks, and another height if one is given."""
+    if cut:
+        at = head.height_at
+        return b''.join((start or _FIRST, data[2:at], cut.to_bytes(2, 'big'), data[at + 2 :]))
+    return data if start is None else b''.join((start, data[2:]))
