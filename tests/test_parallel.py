@@ -94,6 +94,37 @@ def test_no_more_threads_are_at_work_than_asked() -> None:
     assert parallel._crews[0].at_work == 0
 
 
+def test_helpers_go_where_others_need_the_core_and_come_back() -> None:
+    seen: list[int] = []
+    begun, ended = threading.Event(), threading.Event()
+
+    def work(item: int) -> None:
+        seen.append(threading.get_ident())
+        if item == 20:
+            begun.set()
+        time.sleep(0.002)
+
+    def other(_item: int) -> None:
+        time.sleep(0.15)
+
+    def read() -> None:
+        begun.wait(20)
+        share_out(other, range(1), most_workers=2)
+        others_end.append(len(seen))
+        ended.set()
+
+    others_end: list[int] = []
+    caller = threading.Thread(target=read)
+    caller.start()
+    share_out(work, range(400), most_workers=2)
+    assert ended.wait(20)
+    caller.join()
+    alone = seen[40 : others_end[0] - 5]  # what was worked on while the other call was there
+    assert len(set(alone)) == 1
+    assert len(set(seen[others_end[0] + 60 :])) == 2
+    assert parallel._crews[0].at_work == 0
+
+
 def test_an_iterator_that_is_begun_goes_on_in_a_forked_child() -> None:
     def slow(number: int) -> int:
         time.sleep(0.05)

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from itertools import count
 from typing import Any, Generic, TypeVar
 
 from bipl import settings
@@ -20,6 +21,8 @@ T = TypeVar('T')
 R = TypeVar('R')
 
 _MOST_THREADS = 64
+# Items after which a caller looks whether there are cores for helpers that were sent away.
+_CALLED_EACH = 16
 _executors: list[ThreadPoolExecutor] = []
 _here = threading.local()
 
@@ -36,12 +39,20 @@ class _Crew:
         self.at_work = self._helpers = self._threads = 0
         self._errands: queue.SimpleQueue[_Errand] = queue.SimpleQueue()
 
-    def enter(self, errand: '_Errand', wanted: int, most: int) -> None:
+    def enter(self, errand: '_Errand') -> None:
         """Count the caller of an errand in, and call helpers, up to what it wants."""
         with self._lock:
-            helpers = max(0, min(wanted, most - self.at_work - 1, _MOST_THREADS - self._helpers))
-            errand.counted = 1 + helpers
-            self.at_work += 1 + helpers
+            self.at_work += 1
+            errand.counted = 1
+        self.call(errand)
+
+    def call(self, errand: '_Errand') -> None:
+        """Call helpers while there are fewer at work than the errand may have."""
+        with self._lock:
+            wanted = errand.wanted + 1 - errand.counted
+            helpers = max(0, min(wanted, errand.most - self.at_work, _MOST_THREADS - self._helpers))
+            errand.counted += helpers
+            self.at_work += helpers
             self._helpers += helpers
             missing = range(self._threads, self._helpers)
             self._threads = max(self._threads, self._helpers)
@@ -53,24 +64,47 @@ class _Crew:
             for _ in missing:
                 _thread.start_new_thread(self._help, ())  # `Thread.start` waits for the thread to run
 
+    def spares(self, errand: '_Errand') -> bool:
+        """Count a helper of an errand out where more are at work than it may have, and say whether."""
+        if self.at_work <= errand.most:
+            return False
+        with self._lock:
+            is_spared = self.at_work > errand.most and errand.counted > 1
+            errand.counted -= is_spared
+            self.at_work -= is_spared
+            self._helpers -= is_spared
+        return is_spared
+
     def leave(self, errand: '_Errand') -> None:
         """Count the caller of an errand and its helpers out."""
         with self._lock:
             self.at_work -= errand.counted
             self._helpers -= max(0, errand.counted - 1)
+            errand.counted = 0
 
     def _help(self) -> None:
         _mark_worker()
         while True:
-            self._errands.get().join()
+            self._errands.get().join(self)
 
 
 class _Errand:
-    """Items that are worked off by the caller and by who joins until it is over."""
+    """Items that are worked off by the caller and by who joins until it is over.
 
-    __slots__ = ('_at_work', '_function', '_last', '_lock', '_rest', 'counted', 'error')
+    Attributes
+    ----------
+    most, wanted
+        How many threads may be at work in all while helpers join, and how many helpers there is work for.
+    counted
+        How many of those at work are here, the caller among them.
+    error
+        Of a helper.
+    """
 
-    def __init__(self, function: Callable[[Any], object], rest: deque[Any]) -> None:
+    __slots__ = ('_at_work', '_function', '_last', '_lock', '_rest', 'counted', 'error', 'most', 'wanted')
+
+    def __init__(self, function: Callable[[Any], object], rest: deque[Any], most: int) -> None:
+        self.most, self.wanted = most, min(most, len(rest)) - 1
         self._function: Callable[[Any], object] | None = function
         self._rest = rest
         self._lock = threading.Lock()
@@ -78,15 +112,15 @@ class _Errand:
         self._at_work = self.counted = 0
         self.error: BaseException | None = None
 
-    def join(self) -> None:
-        """Help, unless it is over."""
+    def join(self, crew: _Crew) -> None:
+        """Help until it is over, or others need the core."""
         with self._lock:
             function = self._function
             if function is None:
                 return
             self._at_work += 1
         try:
-            _work_off(function, self._rest)
+            _work_off(function, self._rest, lambda _: not crew.spares(self))
         except BaseException as error:  # noqa: BLE001 - the caller raises it
             self.error = error
         finally:
@@ -262,10 +296,16 @@ def share_out(function: Callable[[T], object], items: Collection[T], *, most_wor
     rest = deque(items)
     if most_workers <= 1 or len(rest) < 2 or is_worker():
         most_workers = 1
-    crew, errand = _crews[0], _Errand(function, rest)
+    crew, errand = _crews[0], _Errand(function, rest, most_workers)
+
+    def call_again(done: int) -> bool:
+        if not done % _CALLED_EACH and crew.at_work < most_workers:
+            crew.call(errand)
+        return True
+
     try:
-        crew.enter(errand, min(most_workers, len(rest)) - 1, most_workers)
-        _work_off(function, rest)
+        crew.enter(errand)
+        _work_off(function, rest, call_again)
     finally:
         try:
             errand.end()
@@ -275,9 +315,11 @@ def share_out(function: Callable[[T], object], items: Collection[T], *, most_wor
         raise errand.error
 
 
-def _work_off(function: Callable[[T], object], rest: deque[T]) -> None:
-    """Take items until none is left; after an error nobody takes more."""
-    while rest:
+def _work_off(function: Callable[[T], object], rest: deque[T], goes_on: Callable[[int], bool]) -> None:
+    """Take items until none is left, or it does not go on after so many; after an error nobody takes more."""
+    for done in count(1):
+        if not rest or not goes_on(done):
+            return
         try:
             item = rest.popleft()
         except IndexError:  # another thread was faster
@@ -308,55 +350,3 @@ def start_helpers(work: Callable[[], None], count: int) -> bool:
     except RuntimeError:
         return False
     return True
-
-
-class ForkGate:
-    """Lets calls of a library that does not know fork end before this process forks.
-
-    ``with gate:`` around each call.  A fork waits until no thread is inside, so that no lock of the library
-    stays taken for ever in the child; calls that come meanwhile wait for the fork.  Re-entrant.
-
-    Parameters
-    ----------
-    most_wait_s
-        Seconds that a fork waits at most.
-    """
-
-    def __init__(self, most_wait_s: float = 30.0) -> None:
-        self._most_wait_s = most_wait_s
-        self._renew()
-        os.register_at_fork(before=self._shut, after_in_parent=self._open, after_in_child=self._renew)
-
-    def _renew(self) -> None:
-        self._changed = threading.Condition()
-        self._inside = 0
-        self._is_shut = False
-        self._own = threading.local()
-
-    def _shut(self) -> None:
-        own = getattr(self._own, 'depth', 0)
-        with self._changed:
-            self._is_shut = True
-            self._changed.wait_for(lambda: self._inside <= min(own, 1), self._most_wait_s)
-
-    def _open(self) -> None:
-        with self._changed:
-            self._is_shut = False
-            self._changed.notify_all()
-
-    def __enter__(self) -> None:
-        depth = getattr(self._own, 'depth', 0)
-        self._own.depth = depth + 1
-        if depth:
-            return
-        with self._changed:
-            self._changed.wait_for(lambda: not self._is_shut)
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        self._own.depth -= 1
-        if self._own.depth:
-            return
-        with self._changed:
-            self._inside -= 1
-            self._changed.notify_all()

@@ -230,7 +230,7 @@ def decode_rows(data: Buffer, form: SegmentFormat, shape: tuple[int, int], times
     height = step and -(-(rows + (unfit << times)) // step) * step
     if not 0 < height < head.height == shape[0] or plan.space is None:
         raise ValueError(f'expected a stream whose rows from {rows} on can be left out')
-    array = _decode_eight_bits(data, head, form, plan, times, height)
+    array = _decode_eight_bits(data, head, form, plan, times, cut=height)
     return array[:-unfit] if unfit else array
 
 
@@ -247,7 +247,7 @@ def _output_space(head: StreamHead, form: SegmentFormat) -> str | None:
 
 
 def _decode_eight_bits(
-    data: Buffer, head: StreamHead, form: SegmentFormat, plan: _Plan, times: int, cut: int = 0
+    data: Buffer, head: StreamHead, form: SegmentFormat, plan: _Plan, times: int, *, cut: int = 0
 ) -> Array:
     """Decode a stream at `1 / 2**times`, cut to a height if one is given."""
     height, width = reduced((cut or head.height, head.width), times)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from bipl.codecs.codestream import stream_size
 from bipl.drivers.base import Driver, path_of
+from bipl.drivers.fork_gate import ForkGate
 from bipl.drivers.libgdal import Dataset, GdalError, load
 from bipl.errors import (
     BiplError,
@@ -25,7 +26,6 @@ from bipl.errors import (
     UnsupportedSlideError,
 )
 from bipl.geometry import RegularGrid
-from bipl.parallel import ForkGate
 from bipl.settings import Settings
 from bipl.storage.source import Access, Sourceable, file_identity
 from bipl.storage.urls import clean_name, is_url, secrets_of, without_secrets
