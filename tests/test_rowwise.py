@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import bipl
 from bipl import Slide
 from bipl.cache import process_cache
 from bipl.codecs import jpeg
@@ -160,6 +161,14 @@ def test_a_batch_decodes_each_tile_once_as_far_as_any_box_needs_it():
     statistics = process_cache().statistics()
     assert statistics.made == statistics.tiles == 2 * 3
     assert statistics.size_bytes == 64 * 3 * 3 * (40 + 16)
+
+
+def test_a_tile_that_is_broken_below_is_background_in_all_of_it():
+    with bipl.env(corrupt_tiles='background'):
+        slide = slide_of()
+    process_cache().clear()
+    slide[0:10, 0:64]
+    assert process_cache().statistics().size_bytes == 64 * 64 * 3
 
 
 def test_credit_is_lost_and_regained():

@@ -114,8 +114,9 @@ class ImageLevel(Image):
         self._gathers: bool = getattr(source, 'gathers', False)
         # What is but copied lies in the system's cache already.
         self._is_cached = self._is_costly or self._gathers
-        # What comes from afar has to come whole.
-        is_rowwise = not self._gathers and getattr(source, 'is_rowwise', False)
+        # What comes from afar has to come whole; a tile that is broken below is background in all of it.
+        is_whole = self._gathers or settings.corrupt_tiles == 'background'
+        is_rowwise = not is_whole and getattr(source, 'is_rowwise', False)
         self._decode_rows = cast('RowwiseSource', source).decode_rows if is_rowwise else None
         self._thrift = Thrift()
         self._dtype = source.dtype
