@@ -125,6 +125,22 @@ def test_helpers_go_where_others_need_the_core_and_come_back() -> None:
     assert parallel._crews[0].at_work == 0
 
 
+def test_calls_inside_of_a_call_send_no_helper_away() -> None:
+    seen: list[int] = []
+
+    def inner(_item: int) -> None:
+        time.sleep(0.001)
+
+    def outer(_item: int) -> None:
+        seen.append(threading.get_ident())
+        share_out(inner, range(3), most_workers=2)
+
+    share_out(outer, range(60), most_workers=2)
+    assert len(set(seen[10:])) == 2
+    assert min(seen[10:].count(thread) for thread in set(seen)) > 10
+    assert parallel._crews[0].at_work == 0
+
+
 def test_an_iterator_that_is_begun_goes_on_in_a_forked_child() -> None:
     def slow(number: int) -> int:
         time.sleep(0.05)

@@ -42,14 +42,14 @@ class _Crew:
     def enter(self, errand: '_Errand') -> None:
         """Count the caller of an errand in, and call helpers, up to what it wants."""
         with self._lock:
-            self.at_work += 1
-            errand.counted = 1
+            self.at_work += errand.callers
+            errand.counted = errand.callers
         self.call(errand)
 
     def call(self, errand: '_Errand') -> None:
         """Call helpers while there are fewer at work than the errand may have."""
         with self._lock:
-            wanted = errand.wanted + 1 - errand.counted
+            wanted = errand.wanted + errand.callers - errand.counted
             helpers = max(0, min(wanted, errand.most - self.at_work, _MOST_THREADS - self._helpers))
             errand.counted += helpers
             self.at_work += helpers
@@ -69,7 +69,7 @@ class _Crew:
         if self.at_work <= errand.most:
             return False
         with self._lock:
-            is_spared = self.at_work > errand.most and errand.counted > 1
+            is_spared = self.at_work > errand.most and errand.counted > errand.callers
             errand.counted -= is_spared
             self.at_work -= is_spared
             self._helpers -= is_spared
@@ -79,11 +79,12 @@ class _Crew:
         """Count the caller of an errand and its helpers out."""
         with self._lock:
             self.at_work -= errand.counted
-            self._helpers -= max(0, errand.counted - 1)
+            self._helpers -= max(0, errand.counted - errand.callers)
             errand.counted = 0
 
     def _help(self) -> None:
         _mark_worker()
+        _here.is_counted = True
         while True:
             self._errands.get().join(self)
 
@@ -95,16 +96,21 @@ class _Errand:
     ----------
     most, wanted
         How many threads may be at work in all while helpers join, and how many helpers there is work for.
+    callers
+        1, or 0 where the caller is at work on another errand already, or helps with one.
     counted
         How many of those at work are here, the caller among them.
     error
         Of a helper.
     """
 
-    __slots__ = ('_at_work', '_function', '_last', '_lock', '_rest', 'counted', 'error', 'most', 'wanted')
+    __slots__ = (
+        *('_at_work', '_function', '_last', '_lock', '_rest'),
+        *('callers', 'counted', 'error', 'most', 'wanted'),
+    )
 
-    def __init__(self, function: Callable[[Any], object], rest: deque[Any], most: int) -> None:
-        self.most, self.wanted = most, min(most, len(rest)) - 1
+    def __init__(self, function: Callable[[Any], object], rest: deque[Any], most: int, callers: int) -> None:
+        self.most, self.wanted, self.callers = most, min(most, len(rest)) - 1, callers
         self._function: Callable[[Any], object] | None = function
         self._rest = rest
         self._lock = threading.Lock()
@@ -166,7 +172,7 @@ def _watch_forks() -> None:
 def _forget() -> None:
     _executors.clear()
     _crews[0] = _Crew()
-    _here.is_worker = False
+    _here.is_worker = _here.is_counted = False
 
 
 def _mark_worker() -> None:
@@ -296,7 +302,8 @@ def share_out(function: Callable[[T], object], items: Collection[T], *, most_wor
     rest = deque(items)
     if most_workers <= 1 or len(rest) < 2 or is_worker():
         most_workers = 1
-    crew, errand = _crews[0], _Errand(function, rest, most_workers)
+    is_counted = getattr(_here, 'is_counted', False)
+    crew, errand = _crews[0], _Errand(function, rest, most_workers, callers=not is_counted)
 
     def call_again(done: int) -> bool:
         if not done % _CALLED_EACH and crew.at_work < most_workers:
@@ -304,9 +311,11 @@ def share_out(function: Callable[[T], object], items: Collection[T], *, most_wor
         return True
 
     try:
+        _here.is_counted = True
         crew.enter(errand)
         _work_off(function, rest, call_again)
     finally:
+        _here.is_counted = is_counted
         try:
             errand.end()
         finally:
