@@ -124,12 +124,8 @@ def test_parts_go_on_without_end(slide: Slide) -> None:
 
 def test_an_error_comes_at_its_turn_and_spoils_no_other_box() -> None:
     image = noise_image(256, 256, 3, np.uint8)
-    data = bytearray(build_tiff([Directory(image=image, tile=(64, 64), compression='deflate')]))
-    with Slide.open(bytes(data)) as whole:
-        offset, size = whole._stored[0]._source.locate(5)
-    data[offset : offset + size] = bytes(size)
     boxes = [((0, 64), (0, 256)), ((64, 128), (0, 64)), ((60, 100), (60, 100)), ((200, 256), (200, 256))]
-    with Slide.open(bytes(data)) as slide:
+    with broken_slide(image, 5) as slide:
         for workers in (1, 2):
             parts = slide.parts(boxes, workers)
             for box in boxes[:2]:
@@ -194,7 +190,7 @@ def test_a_failed_batch_holds_no_memory(slide: Slide) -> None:
     gc.disable()
     try:
         with pytest.raises(CorruptTileError):
-            broken_slide().read_batch([((0, 64), (0, 64))], out=out)
+            broken_slide(noise_image(64, 64, 3, np.uint8), 0).read_batch([((0, 64), (0, 64))], out=out)
         del out
         assert gone() is None
     finally:
@@ -203,12 +199,11 @@ def test_a_failed_batch_holds_no_memory(slide: Slide) -> None:
         next(slide.apply(fails).parts([((0, 8), (0, 8))], 1))
 
 
-def broken_slide() -> Slide:
-    """Return a slide of one tile that does not decode."""
-    image = noise_image(64, 64, 3, np.uint8)
+def broken_slide(image: np.ndarray, tile: int) -> Slide:
+    """Return a slide of tiles of 64 px, of which one does not decode."""
     data = bytearray(build_tiff([Directory(image=image, tile=(64, 64), compression='deflate')]))
     with Slide.open(bytes(data)) as whole:
-        offset, size = whole._stored[0]._source.locate(0)
+        offset, size = whole._stored[0]._source.locate(tile)
     data[offset : offset + size] = bytes(size)
     return Slide.open(bytes(data))
 
