@@ -4,7 +4,8 @@
 Variable               Default    Meaning
 ====================== ========== ==================================================================
 `BIPL_DRIVERS`         (all)      Names of the drivers to use, separated by commas
-`BIPL_CACHE`           16         Slides kept open after their last user dropped them
+`BIPL_CACHE`           16         Slides kept open after their last user dropped them, and closed ones
+                                  of which it is remembered what was read of their directories
 `BIPL_TILE_CACHE`      128MiB     Bytes of decoded tiles kept at most, all slides together (KiB, MiB,
                                   GiB do); what the slide opened last was opened under holds
 `BIPL_THREADS`         (cores)    Threads that a call may use when it is not told a number
@@ -176,6 +177,7 @@ def _parse(name: str, text: str) -> object:
 
 
 _NAMES = tuple(field.name for field in fields(Settings))
+_VARIABLES = tuple(_variable(name) for name in _NAMES)
 _override: ContextVar[Settings | None] = ContextVar('bipl_settings', default=None)
 _last_read: tuple[tuple[str | None, ...], Settings] = ((None,) * len(_NAMES), Settings())
 
@@ -183,7 +185,7 @@ _last_read: tuple[tuple[str | None, ...], Settings] = ((None,) * len(_NAMES), Se
 def _from_environment() -> Settings:
     """Read the variables; parse them only if one has changed since the last time."""
     global _last_read  # noqa: PLW0603 - a memo of one entry, replaced as a whole
-    texts = tuple(os.environ.get(_variable(name)) for name in _NAMES)
+    texts = tuple(os.environ.get(variable) for variable in _VARIABLES)
     if texts == _last_read[0]:
         return _last_read[1]
     values = {name: _parse(name, text) for name, text in zip(_NAMES, texts, strict=True) if text}

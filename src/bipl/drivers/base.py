@@ -38,6 +38,8 @@ class Driver(ABC):
         Of the whole path, without regard to case.
     info
         Levels, extras and metadata.
+    is_reopenable
+        Whether it is worth keeping when it is closed, for `reopen`.
 
     Parameters
     ----------
@@ -60,6 +62,7 @@ class Driver(ABC):
     name: ClassVar[str]
     regex: ClassVar[str] = ''
     info: SlideInfo
+    is_reopenable: bool = False
 
     @abstractmethod
     def __init__(self, source: Sourceable, access: Access, settings: Settings) -> None: ...
@@ -67,6 +70,13 @@ class Driver(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of the file."""
+
+    def reopen(self) -> bool:
+        """Open the same unchanged file again after `close`, and say whether that could be.
+
+        What is known of the file need not be read again then.  Called by one thread at a time.
+        """
+        return False
 
     @classmethod
     def register(cls, regex: str) -> None:

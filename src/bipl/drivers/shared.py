@@ -2,7 +2,8 @@
 
 A file stays open while a slide or one of its levels uses it.  When its last user closes it, it is
 closed; when its last user is dropped without that, it is kept for the next one, the least recently
-used of more than `BIPL_CACHE` such files being closed.
+used of more than `BIPL_CACHE` such files being closed.  Of as many closed files the drivers are kept, if they
+are reopenable: what they have read of a file holds while it is unchanged.
 
 Thread-safe.  A forked child has the parent's open files, whose maps and descriptors stay valid there,
 and a lock of its own.
@@ -33,6 +34,7 @@ class OpenFiles:
 
     def __init__(self) -> None:
         self._files: OrderedDict[Hashable, OpenFile] = OrderedDict()
+        self._closed: OrderedDict[Hashable, Driver] = OrderedDict()
         self.renew()
 
     def renew(self) -> None:
@@ -48,13 +50,19 @@ class OpenFiles:
                 file.users += 1
                 self._files.move_to_end(key)
                 return file
-        made = OpenFile(make(), key)
+        made = OpenFile(self._reopened(key) or make(), key)
         with self._lock:
             file = made if key is None else self._files.setdefault(key, made)
             file.users += 1
         if file is not made:  # another thread was faster
             made.driver.close()
         return file
+
+    def _reopened(self, key: Hashable | None) -> Driver | None:
+        """Return the driver that had the file of a key, its file open again; None if there is none."""
+        with self._lock:
+            driver = None if key is None else self._closed.pop(key, None)
+        return driver if driver is not None and driver.reopen() else None
 
     def release(self, file: OpenFile, *, keep: bool) -> None:
         """Take back one use; without users the file is closed, or kept for a while if `keep`."""
@@ -65,6 +73,17 @@ class OpenFiles:
                 self._files.pop(other.key, None)
         for other in doomed:
             other.driver.close()
+            self._remember(other)
+
+    def _remember(self, file: OpenFile) -> None:
+        """Keep the driver of a file that is closed."""
+        if file.key is None or not file.driver.is_reopenable:
+            return
+        with self._lock:
+            self._closed[file.key] = file.driver
+            self._closed.move_to_end(file.key)
+            while len(self._closed) > settings.current().cache:
+                self._closed.popitem(last=False)
 
     def _idle(self, file: OpenFile, *, keep: bool) -> list[OpenFile]:
         """Return the files to close now that this one has no users."""

@@ -9,6 +9,10 @@ from bipl.vendors import aperio
 from bipl.vendors.info import SlideInfo
 
 
+# Of a closed file it is remembered what so many directories hold, some 5 kB each; stacks have thousands.
+_MOST_REMEMBERED = 256
+
+
 class TiffDriver(Driver):
     """Reads TIFF by its own parser; vendors are asked in turn, the generic one takes the rest."""
 
@@ -19,6 +23,7 @@ class TiffDriver(Driver):
         try:
             tiff = open_tiff(self._source)
             self.info = aperio.describe(tiff) or _describe(tiff, settings)
+            self.is_reopenable = len(tiff.directories) <= _MOST_REMEMBERED
         except BaseException:
             self._source.close()
             raise
@@ -26,6 +31,10 @@ class TiffDriver(Driver):
     def close(self) -> None:
         """Let go of the file."""
         self._source.close()
+
+    def reopen(self) -> bool:
+        """Open the file again, its directories known, if it is the same."""
+        return self._source.reopen()
 
 
 def _describe(tiff: TiffFile, settings: Settings) -> SlideInfo:

@@ -3,6 +3,7 @@
 import io
 import mmap
 import os
+import time
 from collections.abc import Hashable
 from itertools import count
 from pathlib import Path
@@ -18,6 +19,8 @@ _NETWORK_FILE_SYSTEMS = frozenset(
     ('nfs', 'nfs3', 'nfs4', 'cifs', 'smb3', 'smbfs', '9p', 'afs', 'ceph', 'glusterfs', 'lustre', 'beegfs')
 )
 _MOST_RESIDENT_BYTES = 2**24
+# A file may change once more in the tick of the clock in which it was written last: 2 s on FAT.
+_UNSETTLED_NS = 3 * 10**9
 _serial = count()
 
 
@@ -36,11 +39,14 @@ class _OpenFile(AtHand):
         self.path = path
         self.size = status.st_size
         self.identity: Hashable = file_identity(status)
+        self._is_settled = time.time_ns() - status.st_mtime_ns > _UNSETTLED_NS
+        self._closings = 0
         self._descriptor = descriptor
 
-    def _check_open(self) -> int:
+    def _check_open(self, closings: int | None = None) -> int:
+        """Return the descriptor, if the file is open, and was not closed since it had been so often."""
         descriptor = self._descriptor
-        if descriptor < 0:
+        if descriptor < 0 or (closings is not None and closings != self._closings):
             raise _closed(self.name)
         return descriptor
 
@@ -60,8 +66,30 @@ class _OpenFile(AtHand):
     def close(self) -> None:
         """Let go of the file."""
         descriptor, self._descriptor = self._descriptor, -1
+        self._closings += 1
         if descriptor >= 0:
             os.close(descriptor)
+
+    def reopen(self) -> bool:
+        """Open the file again, and say whether it is the one that was closed."""
+        if self.path is None or not self._is_settled:
+            return False
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            if file_identity(os.fstat(descriptor)) == self.identity:
+                self._use(descriptor)
+                return True
+        except (OSError, ValueError):  # it cannot be mapped any more: whoever opens it anew says why
+            pass
+        os.close(descriptor)
+        return False
+
+    def _use(self, descriptor: int) -> None:
+        """Read through a descriptor from now on."""
+        self._descriptor = descriptor
 
 
 class MappedFile(_OpenFile):
@@ -74,19 +102,26 @@ class MappedFile(_OpenFile):
 
     def __init__(self, name: str, path: Path | None, descriptor: int) -> None:
         super().__init__(name, path, descriptor)
-        self._map: mmap.mmap | None = mmap.mmap(descriptor, self.size, access=mmap.ACCESS_READ)
-        self._view: memoryview | None = memoryview(self._map)
+        self._map: mmap.mmap | None = None
+        self._view: memoryview | None = None
         self._used_bytes = 0
+        self._use(descriptor)
+
+    def _use(self, descriptor: int) -> None:
+        self._map = mmap.mmap(descriptor, self.size, access=mmap.ACCESS_READ)
+        self._view = memoryview(self._map)
+        super()._use(descriptor)
 
     def read(self, offset: int, size: int) -> Buffer:
         """Return a view of the map."""
+        closings = self._closings
         now = self._size_now()
         whole = self._view
         if whole is None:  # another thread has closed it since
             raise _closed(self.name)
         view = whole[offset : offset + size]
-        # Again: if another thread closed it meanwhile, that size may be of the next file with this number.
-        self._check_open()
+        # If another thread closed it meanwhile, that size may be of the next file with this number.
+        self._check_open(closings)
         if now < self.size:
             raise self._shrunk(now)
         self._used_bytes += size
@@ -123,13 +158,14 @@ class PreadFile(_OpenFile):
         return data
 
     def _pread(self, size: int, offset: int) -> bytes:
+        closings = self._closings
         try:
             data = os.pread(self._check_open(), size, offset)
         except OSError:
-            self._check_open()
+            self._check_open(closings)
             raise
-        # Again: if another thread closed it meanwhile, these may be bytes of the next file with this number.
-        self._check_open()
+        # If another thread closed it meanwhile, these may be bytes of the next file with this number.
+        self._check_open(closings)
         return data
 
 

@@ -164,6 +164,10 @@ class RemoteSource:
         self._transport = None
         self._pages = {}
 
+    def reopen(self) -> bool:
+        """Return False: a server may have another object by now."""
+        return False
+
     def _checked(self) -> Transport:
         if self._transport is None:
             raise ClosedSlideError(f'{self.name}: expected an open slide, found it closed; open it again')

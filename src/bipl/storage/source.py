@@ -60,6 +60,10 @@ class ByteSource(Protocol):
         """Let go of the file.  Buffers handed out stay valid; later reads raise ClosedSlideError."""
         ...
 
+    def reopen(self) -> bool:
+        """Open the same unchanged file again after `close`, and say whether that could be."""
+        ...
+
 
 class AtHand:
     """A source whose bytes cost no request."""
@@ -73,6 +77,10 @@ class AtHand:
 
     def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:
         """Do nothing: all is at hand."""
+
+    def reopen(self) -> bool:
+        """Return False: what is no local file is opened anew."""
+        return False
 
 
 def file_identity(status: os.stat_result) -> Hashable:
