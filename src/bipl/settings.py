@@ -70,7 +70,7 @@ class Settings:
         Names of the drivers that may be used, in no order; empty for all.  One text of them, separated
         by commas, does too.
     cache
-        Number of slides kept open after their last user dropped them.
+        Number of slides kept open after their last user dropped them, and of closed ones that are remembered.
     tile_cache
         Bytes of decoded tiles that are kept, for all slides of the process together.
     threads

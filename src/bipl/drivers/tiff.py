@@ -8,7 +8,6 @@ from bipl.tiff.file import TiffFile, open_tiff
 from bipl.vendors import aperio
 from bipl.vendors.info import SlideInfo
 
-
 # Of a closed file it is remembered what so many directories hold, some 5 kB each; stacks have thousands.
 _MOST_REMEMBERED = 256
 
