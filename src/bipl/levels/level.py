@@ -15,7 +15,7 @@ from bipl.levels.image import Array, Image, Recipe
 from bipl.levels.need import Need
 from bipl.levels.pooled import AveragedTiles, ReducedTiles
 from bipl.levels.shrink import shrink
-from bipl.levels.source import FarSource, ReducibleSource, RowwiseSource, TileSource
+from bipl.levels.source import FarSource, FlatSource, ReducibleSource, RowwiseSource, TileSource
 from bipl.levels.thrift import Thrift
 from bipl.parallel import share_out, usable_cores
 from bipl.settings import Settings
@@ -118,6 +118,7 @@ class ImageLevel(Image):
         is_whole = self._gathers or settings.corrupt_tiles == 'background'
         is_rowwise = not is_whole and getattr(source, 'is_rowwise', False)
         self._decode_rows = cast('RowwiseSource', source).decode_rows if is_rowwise else None
+        self._lay = cast('FlatSource', source).lay if getattr(source, 'is_flat', False) else None
         self._thrift = Thrift()
         self._dtype = source.dtype
         self._lease = lease
@@ -172,6 +173,8 @@ class ImageLevel(Image):
             After the slide was closed.
         """
         out = self.blank(box)
+        if self._lay is not None and self._lay(out, box):
+            return out
         missing: dict[int, list[Placement]] = {}
         bottom = box.y1 if self._decode_rows is not None and not self._cache.is_swept else BOTTOM
         for place in self._grid.touching(box):

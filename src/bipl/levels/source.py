@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from bipl.geometry import Grid
+from bipl.geometry import Box, Grid
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -98,6 +98,29 @@ class RowwiseSource(TileSource, Protocol):
         """Decode the first rows of a tile, or more, at `1 / 2**times`; None if absent.
 
         `rows` are those of the whole tile at full size.
+        """
+        ...
+
+
+@runtime_checkable
+class FlatSource(TileSource, Protocol):
+    """A `TileSource` that copies boxes faster than tile by tile.
+
+    Attributes
+    ----------
+    is_flat
+        Whether it does.
+    """
+
+    @property
+    def is_flat(self) -> bool:
+        """See the class."""
+        ...
+
+    def lay(self, out: Array, box: Box) -> bool:
+        """Lay what a box has of the picture into its array, and say whether that could be.
+
+        If not, for whatever reason, the array holds anything inside of the picture, and tiles are decoded.
         """
         ...
 

@@ -3,7 +3,6 @@
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,12 @@ from bipl.cache import process_cache
 from bipl.codecs.registry import DECODERS, IS_JPEG, REDUCED_DECODERS, ROW_DECODERS
 from bipl.codecs.segment import Array, Buffer, SegmentFormat, fit, reduced
 from bipl.errors import CorruptSlideError, CorruptTileError, MissingDependencyError
-from bipl.geometry import RegularGrid
+from bipl.geometry import Box, RegularGrid
 from bipl.ops.area import area_edges, area_mean, to_dtype
 from bipl.tiff.colours import Colours
 from bipl.tiff.cutting import cut_grid
 from bipl.tiff.directory import Directory
+from bipl.tiff.flat import FlatSegments, is_plain
 from bipl.tiff.image import StoredImage, read_image
 from bipl.tiff.places import SegmentPlaces
 from bipl.tiff.tags import Photometric, Tag, compression_name
@@ -103,17 +103,6 @@ class TiffTiles:
     def rename(self, title: str) -> None:
         """Set what the image is called in messages."""
         self.name = f'{self.directory.source.name}: {title} ({self.directory.name})'
-
-    def holds(self, value: float) -> bool:
-        """Whether samples can have a value."""
-        if self.dtype.kind in 'fc':
-            return not isfinite(value) or abs(value) <= np.finfo(self.dtype).max
-        if not isfinite(value):
-            return False
-        if self.dtype.kind == 'b':
-            return value in {0, 1}
-        limits = np.iinfo(self.dtype)
-        return float(limits.min) <= value <= float(limits.max) and value == int(value)
 
     @property
     def is_rgb(self) -> bool:
@@ -207,6 +196,22 @@ class TiffTiles:
     def is_costly(self) -> bool:
         """Whether decoding takes much longer than copying."""
         return self.image.compression != 1
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether `lay` is worth a try: at hand, and without compression."""
+        return not self.gathers and is_plain(self.image) and self._colours.are_stored
+
+    def lay(self, out: Array, box: Box) -> bool:
+        """Lay a box into its array without decoding tile by tile, and say whether that could be."""
+        return self._flat is not None and self._flat.lay(out, box)
+
+    @cached_property
+    def _flat(self) -> FlatSegments | None:
+        with suppress(CorruptSlideError):
+            if self.is_flat and not self._format.reversed_bits:
+                return FlatSegments(self.directory.source, self.image, self.places, self._format.byteorder)
+        return None
 
     @property
     def reductions(self) -> int:

@@ -17,7 +17,7 @@ from bipl.tiff.image import subfile_type
 from bipl.tiff.tags import SubfileType, Tag
 from bipl.tiff.tiles import TiffTiles
 from bipl.vendors import fields
-from bipl.vendors.info import LazyProperties, SlideInfo, default_background, parse_number
+from bipl.vendors.info import LazyProperties, SlideInfo, can_hold, default_background, parse_number
 
 # Pages of a document differ by less (A4 and A5: 1.41) than levels of a pyramid.
 _LEAST_STEP = 1.5
@@ -140,7 +140,7 @@ def _background(tiles: TiffTiles) -> tuple[float, ...]:
     directory = tiles.directory
     text = directory.text(Tag.GDALNoData) if directory.holds_text(Tag.GDALNoData) else None
     value = nan if (text or '').strip().lower() == 'nan' else parse_number(text)
-    if value is not None and not tiles.image.is_palette and tiles.holds(value):
+    if value is not None and not tiles.image.is_palette and can_hold(tiles.dtype, value):
         return (value,) * tiles.channels
     return default_background(tiles.dtype, tiles.channels, is_rgb=tiles.is_rgb)
 

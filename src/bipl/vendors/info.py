@@ -115,6 +115,18 @@ def default_background(dtype: np.dtype[Any], channels: int, *, is_rgb: bool) -> 
     return (value,) * channels
 
 
+def can_hold(dtype: np.dtype[Any], value: float) -> bool:
+    """Whether samples of a type can have a value."""
+    if dtype.kind in 'fc':
+        return not isfinite(value) or abs(value) <= np.finfo(dtype).max
+    if not isfinite(value):
+        return False
+    if dtype.kind == 'b':
+        return value in {0, 1}
+    limits = np.iinfo(dtype)
+    return float(limits.min) <= value <= float(limits.max) and value == int(value)
+
+
 def parse_number(text: str | None) -> float | None:
     """Parse a number as scanners write it: decimal commas too.  None for anything else."""
     try:

@@ -21,6 +21,7 @@ from bipl.vendors import fields
 from bipl.vendors.info import (
     LazyProperties,
     SlideInfo,
+    can_hold,
     default_background,
     parse_length,
     parse_number,
@@ -142,7 +143,7 @@ def _extras(tiff: TiffFile) -> dict[str, Directory]:
 def _background(iscan: Element, full: TiffTiles) -> tuple[float, ...]:
     """Return the scanner's white, which stands where nothing was scanned."""
     white = parse_number(iscan.get('ScanWhitePoint'))
-    if white is not None and full.is_rgb and full.holds(white):
+    if white is not None and full.is_rgb and can_hold(full.dtype, white):
         whole = default_background(full.dtype, full.channels, is_rgb=True)
         return ((white,) * 3 + whole)[:3] + whole[3:]
     return default_background(full.dtype, full.channels, is_rgb=full.is_rgb)
