@@ -14,7 +14,7 @@ Memory that `empty` lent to a tile comes back when that tile and all views of it
 import os
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Lock, get_ident, local
@@ -167,14 +167,13 @@ class TileCache:
         """Whether this thread is inside `sweep`."""
         return self._here.is_sweep
 
-    def peek(self, key: Hashable, rows: int = 0) -> Tile | None:
-        """Return the tile of a key if it is there, of as many rows; that it is not counts as nothing."""
-        if key not in self._tiles and key not in self._kept:
-            return None
+    def peek(self, wanted: Iterable[tuple[Hashable, int]]) -> list[Tile | None]:
+        """Return the tiles of keys that are there, of as many rows; that others are not counts as nothing."""
         with self._lock:
-            tile = self._found(key, rows)
-            self._hits += tile is not None
-        return tile
+            found = [self._found(key, rows) for key, rows in wanted]
+            for tile in found:
+                self._hits += tile is not None
+        return found
 
     def _found(self, key: Hashable, rows: int, *, waited: bool = False) -> Tile | None:
         """Return a tile that is there, as the most recently used one; under the lock."""

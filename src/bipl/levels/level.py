@@ -1,7 +1,6 @@
 """ImageLevel: the one class that assembles tiles into boxes, for every format."""
 
-import sys
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from math import prod
 from typing import Any, cast
@@ -9,9 +8,10 @@ from typing import Any, cast
 import numpy as np
 
 from bipl.cache import TileCache, process_cache
-from bipl.errors import BiplError, ClosedSlideError, CorruptTileError
+from bipl.errors import BiplError, CorruptTileError
 from bipl.geometry import BOTTOM, Box, Placement
 from bipl.levels.image import Array, Image, Recipe
+from bipl.levels.lease import Lease
 from bipl.levels.need import Need
 from bipl.levels.pooled import AveragedTiles, ReducedTiles
 from bipl.levels.shrink import shrink
@@ -25,44 +25,6 @@ _MOST_BYTES = 2**47
 # Less than this is decoded before another thread has begun.
 _LEAST_SHARED_BYTES = 2**18
 _AT_HAND = nullcontext()
-
-
-class Lease:
-    """A user's hold on an opened file: while it is there, the file is open.
-
-    Levels keep the lease of the slide they came from, so they work when the slide is dropped, and end
-    when it is closed.
-
-    Parameters
-    ----------
-    name
-        Of the file, for messages.
-    release
-        Called once, with `keep=False` when the user closes and `keep=True` when the last reference is
-        dropped without that.
-    """
-
-    __slots__ = ('_name', '_release', 'is_closed')
-
-    def __init__(self, name: str, release: Callable[..., None]) -> None:
-        self._name = name
-        self._release = release
-        self.is_closed = False
-
-    def check(self) -> None:
-        """Raise ClosedSlideError if it has ended."""
-        if self.is_closed:
-            raise ClosedSlideError(f'{self._name}: expected an open slide, found it closed; open it again')
-
-    def end(self, *, keep: bool) -> None:
-        """Give the file back, once."""
-        if not self.is_closed:
-            self.is_closed = True
-            self._release(keep=keep)
-
-    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        if not is_finalizing():  # bound above: when the interpreter ends, this module's names are gone
-            self.end(keep=True)
 
 
 class ImageLevel(Image):
@@ -177,9 +139,8 @@ class ImageLevel(Image):
             return out
         missing: dict[int, list[Placement]] = {}
         bottom = box.y1 if self._decode_rows is not None and not self._cache.is_swept else BOTTOM
-        for place in self._grid.touching(box):
-            key = self._key, place.tile
-            pixels = self._cache.peek(key, place.rows_above(bottom)) if self._is_cached else None
+        places = list(self._grid.touching(box))
+        for place, pixels in zip(places, self._cached(places, bottom), strict=True):
             if pixels is None:
                 missing.setdefault(place.tile, []).append(place)
             else:
@@ -187,6 +148,13 @@ class ImageLevel(Image):
         if missing:
             self._read_missing(out, box, missing, bottom)
         return out
+
+    def _cached(self, places: Sequence[Placement], bottom: int) -> Sequence[Array | None]:
+        """Return the tiles that are cached, as far as they are needed; None for the others."""
+        if not self._is_cached:
+            return [None] * len(places)
+        key = self._key
+        return self._cache.peek([((key, place.tile), place.rows_above(bottom)) for place in places])
 
     def blank(self, box: Box, out: Array | None = None) -> Array:
         """Return an array for a box, made unless it is given, with the background where tiles leave gaps."""

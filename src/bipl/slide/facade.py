@@ -13,7 +13,8 @@ from bipl.drivers.opening import open_file, source_name
 from bipl.drivers.shared import open_files
 from bipl.geometry import Box, Span
 from bipl.levels.image import Array, Recipe
-from bipl.levels.level import ImageLevel, Lease
+from bipl.levels.lease import Lease
+from bipl.levels.level import ImageLevel
 from bipl.levels.mapped import MappedLevel
 from bipl.ops.evening import Channels
 from bipl.slide.evening import COARSE_SIDE, evened

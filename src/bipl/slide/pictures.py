@@ -6,7 +6,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from bipl.geometry import downsample_per_axis
-from bipl.levels.level import ImageLevel, Lease
+from bipl.levels.lease import Lease
+from bipl.levels.level import ImageLevel
 from bipl.levels.mapped import Function, MappedLevel
 from bipl.levels.source import TileSource
 from bipl.ops.icc import IccTransform
