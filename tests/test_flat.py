@@ -149,3 +149,29 @@ def test_counts_that_are_too_small_are_an_error_of_their_tile():
         np.testing.assert_array_equal(slide[:128], image[:128])
         with pytest.raises(CorruptTileError, match='row 4, column 2'):
             slide[100:, 90:]
+
+
+@shapes
+@pytest.mark.parametrize('options', [{}, {'absent': (0,)}])
+def test_batches_are_what_reads_are(layout, options):
+    image = noise('u2', 1)
+    found = [((y0, y1), (x0, x1)) for y0, y1, x0, x1 in boxes(60)]
+    with Slide.open(build_tiff([Directory(image=image, **layout, **options)]), fill=3) as slide:
+        for box, (_, pixels) in zip(found, slide.parts(found, max_workers=2), strict=True):
+            np.testing.assert_array_equal(pixels, slide.part(*box), err_msg=str(box))
+        same = [((y, y + 40), (x, x + 30)) for (y, _), (x, _) in found]
+        expected = np.stack([slide.part(*box) for box in same])
+        np.testing.assert_array_equal(slide.read_batch(same), expected)
+        half = [slide.pool(2).part(*box) for box in same]
+        for pixels, (_, again) in zip(half, slide.pool(2).parts(same), strict=True):
+            np.testing.assert_array_equal(pixels, again)
+
+
+def test_a_batch_says_which_tile_is_broken_and_reads_the_others():
+    image = noise('u1', 1)
+    data = build_tiff([Directory(image=image, rows_per_strip=10)], tables_first=True)[:-1200]
+    with Slide.open(data) as slide:
+        parts = slide.parts([((0, 40), (0, 40)), ((120, 150), (0, 40)), ((20, 60), (5, 9))])
+        np.testing.assert_array_equal(next(parts)[1], image[:40, :40])
+        with pytest.raises(CorruptTileError, match='row 14'):
+            next(parts)

@@ -96,7 +96,7 @@ class Batch:
         tiles: dict[int, list[Use]] = {}
         single: list[Sequence[Use]] = []
         for i, need in enumerate(self._needs):
-            if need.level is None:
+            if need.level is None or need.level.is_flat:
                 single.append([(i, None)])
                 self._left[i] = 1
                 continue
@@ -138,9 +138,10 @@ class Batch:
             self.close()
 
     def _lay(self, uses: Sequence[Use]) -> None:
-        first = uses[0][1]
+        i, first = uses[0]
         level = self._level
         if first is None or level is None:
+            self._read_whole(i)
             return
         before = None if self._before is None else self._before()
         while before is not None and before.owes(first.tile):  # another thread is about to give it
@@ -156,6 +157,12 @@ class Batch:
             out = self._pixels[i]
             if out is not None and place is not None:
                 level.paste(out, self._needs[i].box, place, pixels)
+
+    def _read_whole(self, i: int) -> None:
+        """Read a box of a level that copies boxes; what has no level reads by itself when it is finished."""
+        need, out = self._needs[i], self._pixels[i]
+        if need.level is not None and out is not None:
+            need.level.read_into(out, need.box)
 
     def _bottom(self, tile: int, uses: Sequence[Use]) -> int:
         """Return the row of the level below which a tile is not needed; all is for a batch that follows."""

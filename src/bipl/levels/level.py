@@ -135,8 +135,13 @@ class ImageLevel(Image):
             After the slide was closed.
         """
         out = self.blank(box)
+        self.read_into(out, box)
+        return out
+
+    def read_into(self, out: Array, box: Box) -> None:
+        """Lay the pixels of a box into an array that `blank` made for it; raises what `read` does."""
         if self._lay is not None and self._lay(out, box):
-            return out
+            return
         missing: dict[int, list[Placement]] = {}
         bottom = box.y1 if self._decode_rows is not None and not self._cache.is_swept else BOTTOM
         places = list(self._grid.touching(box))
@@ -147,7 +152,6 @@ class ImageLevel(Image):
                 _paste(out, box, place, pixels, self._fill)
         if missing:
             self._read_missing(out, box, missing, bottom)
-        return out
 
     def _cached(self, places: Sequence[Placement], bottom: int) -> Sequence[Array | None]:
         """Return the tiles that are cached, as far as they are needed; None for the others."""
@@ -201,6 +205,11 @@ class ImageLevel(Image):
     def paste(self, out: Array, box: Box, place: Placement, pixels: Array | None) -> None:
         """Lay what a box has of a tile, or of the background, into the box's array."""
         _paste(out, box, place, self._fill if pixels is None else pixels, self._fill)
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether boxes are copied faster than tile by tile."""
+        return self._lay is not None
 
     @property
     def is_cached(self) -> bool:
