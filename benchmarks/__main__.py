@@ -14,6 +14,7 @@ from benchmarks import (
     remote,
     scaling,
     training,
+    uncompressed,
     writing,
 )
 
@@ -25,6 +26,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     'jpeg2000': jpeg2000.main,
     'drivers': drivers.main,
     'mosaics': mosaics.main,
+    'uncompressed': uncompressed.main,
     'writing': writing.main,
     'remote': remote.main,
     'peers': peers.main,
