@@ -314,8 +314,9 @@ class Big:
         out[..., 0] = numpy.array(rows)[:, None]
         return out
 bipl.write({str(tmp_path / 'big.tif')!r}, numpy.zeros((64, 64), 'f4'))
-used = int(open('/proc/self/status').read().split('VmSize:')[1].split()[0]) * 1024
-resource.setrlimit(resource.RLIMIT_AS, (used + 500 * 2**20,) * 2)
+# Not the address space, of which each thread's allocator reserves 64 MB whatever it needs.
+used = int(open('/proc/self/status').read().split('VmData:')[1].split()[0]) * 1024
+resource.setrlimit(resource.RLIMIT_DATA, (used + 500 * 2**20,) * 2)
 bipl.write({str(tmp_path / 'big.tif')!r}, Big(), compression='zstd', max_workers=2)
 """
     subprocess.run([sys.executable, '-c', code], check=True)
