@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from functools import partial
 from itertools import pairwise
 from time import sleep
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -21,9 +21,6 @@ from bipl.geometry import BOTTOM, Placement
 from bipl.levels.need import Need
 from bipl.levels.source import Array
 from bipl.parallel import share_out
-
-if TYPE_CHECKING:
-    pass
 
 Use: TypeAlias = tuple[int, Placement | None]
 
