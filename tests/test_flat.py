@@ -175,3 +175,17 @@ def test_a_batch_says_which_tile_is_broken_and_reads_the_others():
         np.testing.assert_array_equal(next(parts)[1], image[:40, :40])
         with pytest.raises(CorruptTileError, match='row 14'):
             next(parts)
+
+
+@pytest.mark.parametrize('layout', [{}, {'rows_per_strip': 1}, {'rows_per_strip': 64}])
+def test_no_more_than_the_rows_of_the_box_is_read_of_strips(layout, tmp_path, monkeypatch):
+    image = noise('u1', 3)
+    path = tmp_path / 'strips.tif'
+    path.write_bytes(build_tiff([Directory(image=image, photometric='rgb', **layout)]))
+    with Slide.open(path, access='pread') as slide:
+        slide[:1, :1]  # reads the tables
+        source, sizes = tiles_of(slide).directory.source, []
+        original = source.read
+        monkeypatch.setattr(source, 'read', lambda at, size: sizes.append(size) or original(at, size))
+        np.testing.assert_array_equal(slide[50:70, 3:9], image[50:70, 3:9])
+        assert sum(sizes) == 20 * WIDTH * 3

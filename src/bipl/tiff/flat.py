@@ -51,23 +51,21 @@ class FlatSegments:
         self._dtype = np.dtype(byteorder + image.stored_dtype.str[1:])
         self._row_bytes = image.tile_width * image.samples * self._dtype.itemsize
         self._bytes = image.tile_height * self._row_bytes
-        self._most = max(1, _MOST_AT_ONCE_BYTES // self._bytes)
 
     def lay(self, out: Array, box: Box) -> bool:
         """Lay what a box has of the image into its array, and say whether that could be.
 
         Not where a tile is absent or broken: then the array holds anything inside of the image.
         """
-        (height, width), (tile_height, tile_width) = self._shape, self._tile_shape
+        (height, width), tile_width = self._shape, self._tile_shape[1]
         y0, y1, x0, x1 = max(box.y0, 0), min(box.y1, height), max(box.x0, 0), min(box.x1, width)
         if y0 >= y1 or x0 >= x1:
             return True
-        for first, count, rows in self._runs(y0, y1, x0, x1):
-            tiles = self._read(first, count, rows)
+        for first, count, y, rows in self._runs(y0, y1, x0, x1):
+            tiles = self._read(first, count, y, rows)
             if tiles is None:
                 return False
-            row, column = divmod(first, self._columns)
-            y, x = row * tile_height, column * tile_width
+            x = first % self._columns * tile_width
             top, bottom = max(y0, y), min(y1, y + rows)
             for tile in tiles:
                 left, right = max(x0, x), min(x1, x + tile_width)
@@ -76,37 +74,45 @@ class FlatSegments:
                 x += tile_width
         return True
 
-    def _runs(self, y0: int, y1: int, x0: int, x1: int) -> Iterator[tuple[int, int, int]]:
-        """Yield runs of segments that touch a box: the first, how many, and the height of an array of them.
+    def _runs(self, y0: int, y1: int, x0: int, x1: int) -> Iterator[tuple[int, int, int, int]]:
+        """Yield what to read at once: the first segment and how many, the first row of pixels and how many.
 
-        Tiles stand side by side; of strips one array is made.
+        Tiles stand side by side and are read in full; of strips the rows of the box are.
         """
-        (tile_height, tile_width), most = self._tile_shape, self._most
-        rows = range(y0 // tile_height, (y1 - 1) // tile_height + 1)
+        tile_height, tile_width = self._tile_shape
         if self._columns == 1:
-            for first in range(rows.start, rows.stop, most):
-                count = min(most, rows.stop - first)
-                yield first, count, min(count * tile_height, self._shape[0] - first * tile_height)
+            most = max(1, _MOST_AT_ONCE_BYTES // self._row_bytes)
+            for y in range(y0, y1, most):
+                rows = min(most, y1 - y)
+                first = y // tile_height
+                yield first, (y + rows - 1) // tile_height - first + 1, y, rows
             return
+        most = max(1, _MOST_AT_ONCE_BYTES // self._bytes)
         columns = range(x0 // tile_width, (x1 - 1) // tile_width + 1)
-        for row in rows:
-            for first in range(columns.start, columns.stop, most):
-                yield row * self._columns + first, min(most, columns.stop - first), tile_height
+        for row in range(y0 // tile_height, (y1 - 1) // tile_height + 1):
+            for column in range(columns.start, columns.stop, most):
+                count = min(most, columns.stop - column)
+                yield row * self._columns + column, count, row * tile_height, tile_height
 
-    def _read(self, first: int, count: int, rows: int) -> Array | None:
-        """Return segments as (tiles, rows, width, samples); None where they do not follow one another."""
-        of_one = self._columns == 1
-        size = rows * self._row_bytes * (1 if of_one else count)
-        offset, own = self._places.locate(first)
-        if own < min(self._bytes, size):
-            return None
-        for i in range(1, count):
-            start = i * self._bytes
+    def _read(self, first: int, count: int, y: int, rows: int) -> Array | None:
+        """Return rows of segments as (tiles, rows, width, samples); None where one does not follow the other.
+
+        All of each segment has to be in the file, whatever is read of it.
+        """
+        start, size, whole, side_by_side = 0, count * self._bytes, count * self._bytes, count
+        if self._columns == 1:
+            top = first * self._tile_shape[0]
+            start, size = (y - top) * self._row_bytes, rows * self._row_bytes
+            whole, side_by_side = min(whole, (self._shape[0] - top) * self._row_bytes), 1
+        offset, _ = self._places.locate(first)
+        for i in range(count):
+            before = i * self._bytes
             place, own = self._places.locate(first + i)
-            if place != offset + start or own < min(self._bytes, size - start):
+            if place != offset + before or own < min(self._bytes, whole - before):
                 return None
-        data = self._source.read(offset, size)
-        if len(data) < size:
+        if offset + whole > self._source.size:
             return None
-        shape = (1 if of_one else count, rows, self._tile_shape[1], self._samples)
-        return np.ndarray[Any, Any](shape, self._dtype, data)
+        data = self._source.read(offset + start, size)
+        return np.ndarray[Any, Any](
+            (side_by_side, rows, self._tile_shape[1], self._samples), self._dtype, data
+        )

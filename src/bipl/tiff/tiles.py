@@ -200,7 +200,8 @@ class TiffTiles:
     @property
     def is_flat(self) -> bool:
         """Whether `lay` is worth a try: at hand, and without compression."""
-        return not self.gathers and is_plain(self.image) and self._colours.are_stored
+        is_cut_across = self.grid.columns != self.image.grid.columns  # no rows as wide as these are read
+        return not (self.gathers or is_cut_across) and is_plain(self.image) and self._colours.are_stored
 
     def lay(self, out: Array, box: Box) -> bool:
         """Lay a box into its array without decoding tile by tile, and say whether that could be."""
