@@ -1,8 +1,14 @@
 """Dispatch: other people's drivers, the setting, insisting, and what is said when none fits."""
 
 import re
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from threading import Barrier, Thread, get_ident
+from time import sleep
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -13,6 +19,7 @@ from bipl.drivers import base, registry
 from bipl.drivers.tiff import TiffDriver
 from tests.builders.patterns import smooth_image
 from tests.builders.svs import build_svs
+from tests.processes import in_child
 
 DOCS = Path(__file__).parent.parent / 'docs'
 
@@ -22,7 +29,7 @@ def _registrations_as_before() -> Iterator[None]:
     before = list(base.REGISTERED)
     yield
     base.REGISTERED[:] = before
-    registry._plugged_in.cache_clear()
+    look_again()
 
 
 @pytest.fixture
@@ -30,6 +37,12 @@ def svs(tmp_path: Path) -> Path:
     path = tmp_path / 'slide.svs'
     path.write_bytes(build_svs(smooth_image(100, 100), downsamples=(1,)))
     return path
+
+
+def look_again() -> None:
+    """Forget which drivers other packages have."""
+    registry._plugged_in.cache_clear()
+    registry._is_named_by_others.cache_clear()
 
 
 def refusing(name: str) -> type[Driver]:
@@ -117,9 +130,9 @@ def test_entry_points_are_registered_when_a_slide_is_opened(
     (tmp_path / 'plugged-1.0.dist-info' / 'METADATA').write_text('Name: plugged\nVersion: 1.0\n')
     points = f'[{registry.ENTRY_POINTS}]\nrenamed = plugged:Renamed\n'
     (tmp_path / 'plugged-1.0.dist-info' / 'entry_points.txt').write_text(points)
-    registry._plugged_in.cache_clear()
+    look_again()
     assert Slide.open(svs).driver == 'tiff'
-    registry._plugged_in.cache_clear()
+    look_again()
     monkeypatch.syspath_prepend(tmp_path)
     assert Slide.open(svs).driver == 'renamed'
 
@@ -138,3 +151,75 @@ def test_example_of_the_docs_works(tmp_path: Path) -> None:
         rows, columns = np.mgrid[500:600, 9990:10010]
         expected = np.where(columns < 10_000, (rows + columns) // 80, 0).astype(np.uint8)
         np.testing.assert_array_equal(slide[500:600, 9990:10010][:, :, 0], expected)
+
+
+class Slow(TiffDriver):
+    """Counts who opens a file, and takes its time."""
+
+    name = 'slow'
+    begun: ClassVar[list[int]] = []
+    fails = 0
+
+    def __init__(self, *arguments: Any) -> None:
+        self.begun.append(get_ident())
+        sleep(0.1)
+        if len(self.begun) <= self.fails:
+            raise OSError('the cable was pulled')
+        super().__init__(*arguments)
+
+
+def opened_by_threads(path: Path, monkeypatch: pytest.MonkeyPatch, fails: int = 0) -> list[Slide | None]:
+    """Open a file in four threads at once."""
+    monkeypatch.setattr(Slow, 'begun', [])
+    monkeypatch.setattr(Slow, 'fails', fails)
+    Slow.register(r'.*\.svs')
+    together = Barrier(4)
+
+    def opened(_: int) -> Slide | None:
+        together.wait()
+        with suppress(OSError):
+            return Slide.open(path)
+        return None
+
+    with ThreadPoolExecutor(4) as threads:
+        return list(threads.map(opened, range(4)))
+
+
+def test_of_threads_that_open_one_file_one_reads_it(svs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slides = opened_by_threads(svs, monkeypatch)
+    assert len(Slow.begun) == 1
+    for slide in slides:
+        assert slide is not None
+        slide.close()
+
+
+def test_who_waited_for_an_opening_that_failed_tries_itself(
+    svs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slides = opened_by_threads(svs, monkeypatch, fails=2)
+    assert len(Slow.begun) == 3
+    assert sum(slide is None for slide in slides) == 2
+
+
+def test_of_threads_that_open_the_first_slides_one_looks_for_drivers(
+    svs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = []
+    monkeypatch.setattr(registry, '_may_name_drivers', lambda folder: bool(looked.append(folder)))
+    look_again()
+    opened_by_threads(svs, monkeypatch)
+    assert looked == sys.path
+
+
+def test_a_child_forked_while_another_thread_opens_a_file_opens_it(
+    svs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Slow, 'begun', [])
+    Slow.register(r'.*\.svs')
+    other = Thread(target=Slide.open, args=(svs,))
+    other.start()
+    while not Slow.begun:
+        sleep(0.001)
+    shape = in_child(lambda: Slide.open(svs).shape)
+    other.join()
+    assert shape == (100, 100, 3)

@@ -8,6 +8,7 @@ from importlib import import_module
 from importlib.machinery import PathFinder
 
 from bipl.drivers.base import REGISTERED, Driver, Registration
+from bipl.drivers.shared import open_files
 from bipl.errors import UnsupportedSlideError
 
 ENTRY_POINTS = 'bipl.drivers'
@@ -32,7 +33,9 @@ _BUILT_IN = (
 @cache
 def _plugged_in() -> tuple[Registration, ...]:
     """Load other packages' drivers, once."""
-    if not _is_named_by_others():
+    with open_files().turn(ENTRY_POINTS):  # of the threads that open a process's first slides one looks
+        is_named = _is_named_by_others()
+    if not is_named:
         return ()
     from importlib.metadata import entry_points
 
@@ -48,6 +51,7 @@ def _plugged_in() -> tuple[Registration, ...]:
     return tuple(found)
 
 
+@cache
 def _is_named_by_others() -> bool:
     """Whether an installed package may name the group: `importlib.metadata` takes 20 ms to say no.
 

@@ -3,7 +3,8 @@
 A file stays open while a slide or one of its levels uses it.  When its last user closes it, it is
 closed; when its last user is dropped without that, it is kept for the next one, the least recently
 used of more than `BIPL_CACHE` such files being closed.  Of as many closed files the drivers are kept, if they
-are reopenable: what they have read of a file holds while it is unchanged.
+are reopenable: what they have read of a file holds while it is unchanged.  Of several threads that open
+one file the first reads it, and the others wait for that.
 
 Thread-safe.  A forked child has the parent's open files, whose maps and descriptors stay valid there,
 and a lock of its own.
@@ -11,7 +12,8 @@ and a lock of its own.
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from threading import RLock
 
 from bipl import settings
@@ -29,6 +31,16 @@ class OpenFile:
         self.users = 0
 
 
+class _Turn:
+    """Who is to open one file: one thread after another."""
+
+    __slots__ = ('lock', 'threads')
+
+    def __init__(self) -> None:
+        self.lock = RLock()  # re-entrant: a driver may open the file that it was given
+        self.threads = 0
+
+
 class OpenFiles:
     """The open files of this process by what identifies them; the least recently used come first."""
 
@@ -41,27 +53,58 @@ class OpenFiles:
         """Make what belongs to one process."""
         # Re-entrant: a slide may be collected, and so drop its file, while this thread is in here.
         self._lock = RLock()
+        self._turns: dict[Hashable, _Turn] = {}
+
+    @contextmanager
+    def turn(self, key: Hashable) -> Iterator[None]:
+        """Let no other thread in with the same key: it will find what this one makes."""
+        with self._lock:
+            turn = self._turns.setdefault(key, _Turn())
+            turn.threads += 1
+        try:
+            with turn.lock:
+                yield
+        finally:
+            with self._lock:
+                turn.threads -= 1
+                if not turn.threads and self._turns.get(key) is turn:
+                    del self._turns[key]
 
     def acquire(self, key: Hashable | None, make: Callable[[], Driver]) -> OpenFile:
         """Return the open file of a key, opened if it is not; None never matches."""
+        if key is None:
+            file = OpenFile(make(), None)
+            file.users = 1
+            return file
+        found = self._used(key)
+        if found is not None:
+            return found
+        with self.turn(key):
+            return self._used(key) or self._opened(key, make)
+
+    def _used(self, key: Hashable) -> OpenFile | None:
+        """Return the open file of a key, in use once more; None if there is none."""
         with self._lock:
-            file = None if key is None else self._files.get(key)
+            file = self._files.get(key)
             if file is not None:
                 file.users += 1
                 self._files.move_to_end(key)
-                return file
+            return file
+
+    def _opened(self, key: Hashable, make: Callable[[], Driver]) -> OpenFile:
+        """Open the file of a key."""
         made = OpenFile(self._reopened(key) or make(), key)
         with self._lock:
-            file = made if key is None else self._files.setdefault(key, made)
+            file = self._files.setdefault(key, made)
             file.users += 1
-        if file is not made:  # another thread was faster
+        if file is not made:  # opened by this thread, meanwhile: by what `make` called
             made.driver.close()
         return file
 
-    def _reopened(self, key: Hashable | None) -> Driver | None:
+    def _reopened(self, key: Hashable) -> Driver | None:
         """Return the driver that had the file of a key, its file open again; None if there is none."""
         with self._lock:
-            driver = None if key is None else self._closed.pop(key, None)
+            driver = self._closed.pop(key, None)
         return driver if driver is not None and driver.reopen() else None
 
     def release(self, file: OpenFile, *, keep: bool) -> None:
