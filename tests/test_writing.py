@@ -365,9 +365,11 @@ def test_a_region_is_copied_or_encoded(path: Path) -> None:
     with Slide.open(data) as slide:
         write(path, slide, region=((128, 900), (384, 1111)))
         with Slide.open(path) as written:
-            assert [level.shape[:2] for level in written.levels] == [(772, 727), (386, 364)]
+            assert [level.shape[:2] for level in written.levels] == [(772, 727), (386, 364), (193, 182)]
             np.testing.assert_array_equal(written.numpy(), slide[128:900, 384:1111])
             np.testing.assert_array_equal(written.levels[1].numpy(), slide.levels[1][64:450, 192:556])
+            # Here the region begins inside of a tile.
+            assert decibels(written.levels[2].numpy(), slide.levels[2][32:225, 96:278]) > 38
             assert written.mpp == pytest.approx(slide.mpp)
         assert tiles_in(path)[0][0] in tiles_in_bytes(data)[0]
         with pytest.raises(ValueError, match=r'region: expected it to begin at a tile, at multiples of 64'):

@@ -11,6 +11,9 @@ from bipl.ops.tiling import Index, Tile, TileGrid
 
 Array: TypeAlias = npt.NDArray[Any]
 
+# Of tiles whose weights are kept, many of 1 MiB: those of larger ones would be more than the tiles are.
+_MOST_SMALL_SIDE = 512
+
 
 def get_trapz(step: int, overlap: int) -> npt.NDArray[np.float32]:
     """Return weights along one axis of a tile, (step + overlap,): ramps where it overlaps, 1 between.
@@ -21,7 +24,6 @@ def get_trapz(step: int, overlap: int) -> npt.NDArray[np.float32]:
     return np.concatenate([ramp, np.ones(step - overlap), ramp[::-1]]).astype(np.float32)
 
 
-@lru_cache(maxsize=64)
 def _weights(step: int, overlap: int, neighbours: tuple[bool, ...]) -> Array:
     """Return the weights of a tile among those of its eight neighbours that are there, (side, side, 1).
 
@@ -31,12 +33,15 @@ def _weights(step: int, overlap: int, neighbours: tuple[bool, ...]) -> Array:
     line = get_trapz(step, overlap).astype(np.float64)
     shifted = [np.zeros(side), line, np.zeros(side)]
     shifted[0][:overlap], shifted[2][step:] = line[step:], line[:overlap]
-    total = sum(
-        np.multiply.outer(shifted[i // 3], shifted[i % 3])
-        for i, is_there in enumerate(neighbours)
-        if is_there
-    )
+    total = np.zeros((side, side))
+    for i, above in enumerate(shifted):
+        total += np.multiply.outer(above, sum(shifted[j] for j in range(3) if neighbours[3 * i + j]))
     return np.asarray(np.multiply.outer(line, line) / total, np.float32)[:, :, None]
+
+
+# There are up to 256 kinds of neighbourhood; most tiles have all neighbours.
+_weights_of_small = lru_cache(maxsize=64)(_weights)
+_weights_of_large = lru_cache(maxsize=2)(_weights)
 
 
 def weights_of(grid: TileGrid, idx: Index) -> Array:
@@ -47,7 +52,8 @@ def weights_of(grid: TileGrid, idx: Index) -> Array:
         for y in range(idx[0] - 1, idx[0] + 2)
         for x in range(idx[1] - 1, idx[1] + 2)
     )
-    return _weights(grid.step, grid.overlap, neighbours)
+    known = _weights_of_small if grid.side <= _MOST_SMALL_SIDE else _weights_of_large
+    return known(grid.step, grid.overlap, neighbours)
 
 
 def merged_grid(grid: TileGrid) -> TileGrid:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bipl.ops.blending import get_fusion
-from bipl.ops.scaling import ArrayLike, rescale_crop
+from bipl.ops.scaling import ArrayLike, crop
 from bipl.ops.steps import (
     Context,
     Crop,
@@ -245,14 +245,8 @@ class Tiles(Iterable[Tile]):
         interpolation
             OpenCV's codes, see `ops.rescale_crop`; masks need 0, nearest.
         """
-        if scale is None:
-            scale, across = (v / s for v, s in zip(view.shape[:2], self.grid.shape, strict=True))
-            if abs(across / scale - 1) > _MOST_ASKEW:
-                raise ValueError(
-                    f'view: expected the aspect of {self.grid.shape[0]} x {self.grid.shape[1]}, found '
-                    f'{view.shape[0]} x {view.shape[1]}; resize it, or give a scale'
-                )
-        return PairedTiles(self, view, scale, interpolation)
+        scales = (scale, scale) if scale is not None else _spanned(view.shape[:2], self.grid.shape)
+        return PairedTiles(self, view, scales, interpolation)
 
     def transform(self, function: Callable[[Iterator[Tile]], Iterable[Tile]]) -> 'Tiles':
         """Return what a function makes of the iterator over the tiles: as many, of the same places."""
@@ -273,7 +267,7 @@ class PairedTiles(Iterable[PairedTile]):
 
     tiles: Tiles
     view: ArrayLike
-    scale: float
+    scales: tuple[float, float]
     interpolation: int
 
     def __len__(self) -> int:
@@ -282,5 +276,24 @@ class PairedTiles(Iterable[PairedTile]):
     def __iter__(self) -> Iterator[PairedTile]:
         for idx, (y, x), data in self.tiles:
             box = (y, y + data.shape[0]), (x, x + data.shape[1])
-            other = rescale_crop(self.view, *box, scale=self.scale, interpolation=self.interpolation)
+            other = crop(self.view, box, self.scales, self.interpolation)
             yield PairedTile(idx, (y, x), data, other if other.ndim == 3 else other[:, :, None])
+
+
+def _spanned(view: tuple[int, ...], image: tuple[int, int]) -> tuple[float, float]:
+    """Return the scale of each axis at which a view spans an image; its sides may be rounded.
+
+    Raises
+    ------
+    ValueError
+        If it has another aspect.
+    """
+    scales = tuple(v / s for v, s in zip(view, image, strict=False))
+    if len(scales) == 2 and 0 not in scales:
+        rounded = 1 + max(1 / side for side in view)
+        if max(scales) / min(scales) <= max(1 + _MOST_ASKEW, rounded):
+            return scales
+    raise ValueError(
+        f'view: expected the aspect of {image[0]} x {image[1]}, found {" x ".join(map(str, view))}; '
+        'resize it, or give a scale'
+    )

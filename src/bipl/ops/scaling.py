@@ -79,16 +79,24 @@ def rescale_crop(image: ArrayLike, *loc: Span, scale: float = 1.0, interpolation
     ValueError
         If the scale is not a finite number above 0, or the code is none of those.
     """
-    if not (isfinite(scale) and scale > 0):
-        raise ValueError(f'scale: expected a finite number above 0, found {scale!r}')
+    return crop(image, loc, (scale, scale), interpolation)
+
+
+def crop(image: ArrayLike, loc: Sequence[Span], scales: tuple[float, float], interpolation: int) -> Array:
+    """Return what `rescale_crop` does, each axis at a scale of its own."""
+    for scale in scales:
+        if not (isfinite(scale) and scale > 0):
+            raise ValueError(f'scale: expected a finite number above 0, found {scale!r}')
     if interpolation not in range(LANCZOS + 1):
         raise ValueError(f'interpolation: expected a code of OpenCV, 0 to {LANCZOS}, found {interpolation!r}')
-    spans = [*loc, *((0, max(1, int(size / scale))) for size in image.shape[len(loc) : 2])]
+    sizes = zip(image.shape[len(loc) : 2], scales[len(loc) :], strict=True)
+    spans = [*loc, *((0, max(1, int(size / scale))) for size, scale in sizes)]
     shape = tuple(max(stop - start, 0) for start, stop in spans)
     if 0 in shape:
         return np.empty((*shape, *image.shape[2:]), _dtype(image))
     taps = [
-        make_taps(start, count, scale, interpolation) for (start, _), count in zip(spans, shape, strict=True)
+        make_taps(start, count, scale, interpolation)
+        for (start, _), count, scale in zip(spans, shape, scales, strict=True)
     ]
     return _resampled(image, taps[0], taps[1])
 

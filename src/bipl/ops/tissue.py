@@ -73,12 +73,15 @@ def _pixels(image: ArrayLike, mpp: float) -> Array:
 
 
 def _without_specks(mask: npt.NDArray[np.uint8], least: int) -> Mask:
-    """Drop parts, and fill holes, of fewer pixels."""
+    """Drop parts, and fill holes, of fewer pixels; what reaches the border is no hole."""
     import cv2
 
+    height, width = mask.shape
     for value in (1, 0):
         count, labels, stats, _ = cv2.connectedComponentsWithStats((mask == value).astype(np.uint8))
-        is_small = stats[:, cv2.CC_STAT_AREA] < least
+        left, top, across, down, area = stats.T
+        is_inside = (left > 0) & (top > 0) & (left + across < width) & (top + down < height)
+        is_small = (area < least) & (is_inside | (value == 1))
         is_small[0] = False
         if count > 1:
             mask[is_small[labels]] = 1 - value

@@ -64,12 +64,21 @@ class Pyramid:
         To keep tiles of coarser levels in, until level 0 is written.
     max_workers
         Threads that encode; None for one a core.
+    has_halves
+        Whether there is more than level 0.
     """
 
     def __init__(
-        self, rows: Rows, tile: int, encoding: Encoding, file: BinaryIO, max_workers: int | None
+        self,
+        rows: Rows,
+        tile: int,
+        encoding: Encoding,
+        file: BinaryIO,
+        max_workers: int | None,
+        *,
+        has_halves: bool = True,
     ) -> None:
-        self.shapes = level_shapes(rows.shape[:2], tile)
+        self.shapes = level_shapes(rows.shape[:2], tile) if has_halves else [rows.shape[:2]]
         self.spools = [Spool(file) for _ in self.shapes[1:]]
         self._rows = rows
         self._tile = tile
@@ -113,11 +122,10 @@ class Pyramid:
     def _cut(self, band: Array) -> Iterator[Array]:
         """Yield the tiles of a band, whole ones: what lies outside repeats the border."""
         side = self._tile
-        pad = -len(band) % side, -band.shape[1] % side
-        if any(pad):
-            band = np.pad(band, ((0, pad[0]), (0, pad[1]), (0, 0)), 'edge')
         for left in range(0, band.shape[1], side):
-            yield band[:, left : left + side]
+            tile = band[:, left : left + side]
+            pad = side - tile.shape[0], side - tile.shape[1]
+            yield np.pad(tile, ((0, pad[0]), (0, pad[1]), (0, 0)), 'edge') if any(pad) else tile
 
 
 def _half(band: Array) -> Array:

@@ -103,9 +103,12 @@ def _rows_of_tiles(tiles: Tiles) -> Rows:
             top = max(grid.origin[0] + row * grid.step, 0)
             yield from _blank(top - bottom, width, channels, dtype)
             bottom = min(grid.origin[0] + (row + 1) * grid.step, height)
-            here = list(some)
-            found += len(here)
-            yield _band(here, (top, bottom), width, channels, dtype)
+            out = np.zeros((bottom - top, width, channels), dtype)
+            for tile in some:
+                _lay(out, tile, (top, bottom))
+                found += 1
+            yield out
+            del out, tile  # or they would be here until the next row is
         if found != len(grid):
             raise ValueError(f'source: expected {len(grid)} tiles, found {found}')
         yield from _blank(height - bottom, width, channels, dtype)
@@ -118,35 +121,36 @@ def _blank(rows: int, width: int, channels: int, dtype: np.dtype[Any]) -> Iterat
         yield np.zeros((min(_LEAST_ROWS, rows - top), width, channels), dtype)
 
 
-def _band(
-    tiles: Iterable[Tile], span: tuple[int, int], width: int, channels: int, dtype: np.dtype[Any]
-) -> Array:
-    """Put the tiles of a row of the grid into one array."""
-    top, bottom = span
-    out = np.zeros((bottom - top, width, channels), dtype)
-    for tile in tiles:
-        y, x = tile.vec
-        data = tile.data[max(top - y, 0) : max(bottom - y, 0), max(-x, 0) : max(width - x, 0)]
-        if data.dtype != dtype or data.shape[2] != channels:
-            raise ValueError(
-                f'tile {tile.idx}: expected {channels} channels of {dtype} as the first has, found '
-                f'{data.shape[2]} of {data.dtype}'
-            )
-        row, column = max(y - top, 0), max(x, 0)
-        out[row : row + data.shape[0], column : column + data.shape[1]] = data
-    return out
+def _lay(out: Array, tile: Tile, span: tuple[int, int]) -> None:
+    """Lay a tile into the rows of a picture that its row of the grid has."""
+    (top, bottom), (y, x) = span, tile.vec
+    data = tile.data[max(top - y, 0) : max(bottom - y, 0), max(-x, 0) : max(out.shape[1] - x, 0)]
+    if data.dtype != out.dtype or data.shape[2] != out.shape[2]:
+        raise ValueError(
+            f'tile {tile.idx}: expected {out.shape[2]} channels of {out.dtype} as the first has, found '
+            f'{data.shape[2]} of {data.dtype}'
+        )
+    row, column = max(y - top, 0), max(x, 0)
+    out[row : row + data.shape[0], column : column + data.shape[1]] = data
 
 
 def in_bands(bands: Iterable[Array], height: int) -> Iterator[Array]:
     """Cut rows anew, into bands of one height; the last may have fewer rows."""
-    held: list[Array] = []
-    count = 0
-    for band in chain(bands, (None,)):
-        if band is not None:
-            held.append(band)
-            count += len(band)
-        while count >= height or (band is None and count):
-            joined = np.concatenate(held) if len(held) > 1 else held[0]
-            yield joined[:height]
-            held = [joined[height:]] if count > height else []
-            count = max(count - height, 0)
+    parts: list[Array] = []
+    missing = height
+    for band in bands:
+        rest = band
+        while len(rest):
+            part, rest = rest[:missing], rest[missing:]
+            missing -= len(part)
+            parts.append(part.copy() if missing else part)  # what waits holds nothing of its band
+            if not missing:
+                yield _joined(parts)
+                parts, missing = [], height
+        del band, rest, part
+    if parts:
+        yield _joined(parts)
+
+
+def _joined(parts: list[Array]) -> Array:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -1,12 +1,14 @@
 """Tiles that are copied as they are stored: no generation of loss, at the speed of the disk."""
 
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from bipl.codecs import lzw
 from bipl.geometry import Box
 from bipl.slide.facade import Slide
 from bipl.tiff.directory import Directory
@@ -14,11 +16,11 @@ from bipl.tiff.tags import Photometric, Tag
 from bipl.tiff.tiles import TiffTiles
 from bipl.writer.encoding import TileForm
 
-_JPEG = 7
+_NONE, _LZW, _JPEG = 1, 5, 7
 # Of a slide on a server: so many are fetched at once.
 _TILES_AT_ONCE = 256
 # LZW, JPEG, Deflate (two numbers), uncompressed: what each reader of TIFF knows.
-_COMMON = {1, 5, _JPEG, 8, 32946}
+_COMMON = {_NONE, _LZW, _JPEG, 8, 32946}
 # Markers of JPEG (ITU-T T.81, table B.1): the next that is not within a scan, fill bytes before it, and those
 # of what applications write.
 _NEXT_MARKER = re.compile(rb'\xff+([\x02-\xcf\xd9-\xfe])')
@@ -56,6 +58,22 @@ class StoredLevel:
     tiles: Iterable[bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class CutLevel:
+    """The part of a stored level whose tiles cannot be copied: it begins, or ends, inside of some.
+
+    Attributes
+    ----------
+    number
+        Of the level.
+    box
+        In its pixels.
+    """
+
+    number: int
+    box: Box
+
+
 def stored_levels(
     slide: Slide,
     wanted: Sequence[int] | None,
@@ -63,17 +81,18 @@ def stored_levels(
     *,
     only_jpeg: bool,
     is_anonymous: bool,
-) -> list[StoredLevel] | None:
+) -> list[StoredLevel | CutLevel] | None:
     """Return the stored levels of a slide, or a region of them; None if its tiles cannot be copied.
 
     They can where a slide is seen as it is stored: TIFF in tiles that do not overlap, of a common codec.
-    Of a region, those levels are left out in which it does not begin at a tile.  Anonymous ones lose comments
-    inside their streams.
+    A region begins at a tile of the first level that is wanted; levels are left out in which it begins between
+    two pixels.  Anonymous ones have nothing but the pixels of the region: no comments inside of streams,
+    nothing behind the samples, and no tile that reaches further.
 
     Raises
     ------
     ValueError
-        If a level is wanted that there is not, or the region does not begin at a tile of the finest.
+        If a level is wanted that there is not, or tiles of the finest reach further than they may.
     """
     sources = slide._info.levels  # noqa: SLF001 - its neighbour above
     numbers = range(len(sources)) if wanted is None else sorted(set(wanted))
@@ -81,7 +100,7 @@ def stored_levels(
         raise ValueError(f'levels: expected numbers from 0 to {len(sources) - 1}, found {wanted!r}')
     if any(level is not stored for level, stored in zip(slide.levels, slide._stored, strict=True)):  # noqa: SLF001
         return None  # seen through a function
-    found: list[StoredLevel] = []
+    found: list[StoredLevel | CutLevel] = []
     for number in numbers:
         source = sources[number]
         if not isinstance(source, TiffTiles) or not _is_common(source, only_jpeg=only_jpeg):
@@ -89,16 +108,33 @@ def stored_levels(
         if any(source.locate(i)[1] == 0 for i in range(source.grid.rows * source.grid.columns)):
             return None  # an absent tile is what other readers make of it
         box = _in_level(region, slide._stored[number].downsample_yx, source.grid.shape)  # noqa: SLF001
-        if box is None or box.y0 % source.grid.tile_shape[0] or box.x0 % source.grid.tile_shape[1]:
-            if not found:
-                height, width = source.grid.tile_shape
-                raise ValueError(
-                    f'region: expected it to begin at a tile, at multiples of {height} and {width} of level '
-                    f'{number}, found {region}; move it, or give a quality or compression to encode it anew'
-                )
-            continue
-        found.append(_stored(source, box, is_anonymous=is_anonymous))
+        why_not = _why_not(source, box, is_anonymous=is_anonymous)
+        if box is not None and not why_not:
+            found.append(_stored(source, box, is_anonymous=is_anonymous))
+        elif not found:
+            raise ValueError(
+                f'region: expected it to {why_not} of level {number}, found {region}; move it, or give a quality '
+                'or another compression to encode it anew'
+            )
+        elif box is not None:
+            found.append(CutLevel(number, box))
     return found
+
+
+def _why_not(tiles: TiffTiles, box: Box | None, *, is_anonymous: bool) -> str:
+    """Say what a region would have to do for its tiles to be copied; nothing if they can be."""
+    height, width = tiles.grid.tile_shape
+    if box is None or box.y0 % height or box.x0 % width:
+        return f'begin at a tile, at multiples of {height} and {width}'
+    is_cut = (box.y1 % height and box.y1 < tiles.grid.shape[0]) or (
+        box.x1 % width and box.x1 < tiles.grid.shape[1]
+    )
+    if is_anonymous and is_cut:
+        return (
+            f'end at a tile (at multiples of {height} and {width}) or the border, so that no tile has pixels '
+            'outside of it,'
+        )
+    return ''
 
 
 def _in_level(region: Box | None, downsample_yx: tuple[float, float], shape: tuple[int, int]) -> Box | None:
@@ -151,7 +187,7 @@ def _stored(tiles: TiffTiles, box: Box, *, is_anonymous: bool) -> StoredLevel:
         tiles.dtype,
         tiles.grid.tile_shape,
         form,
-        _Bytes(tiles, box, has_texts=not is_anonymous or image.compression != _JPEG),
+        _Bytes(tiles, box, is_anonymous=is_anonymous),
     )
 
 
@@ -180,6 +216,17 @@ def without_texts(stream: bytes) -> bytes:
     return b''.join(kept)
 
 
+def without_rest(data: bytes, compression: int, size_bytes: int) -> bytes:
+    """Return a tile, stored without loss, without what lies behind so many bytes of samples."""
+    if compression == _NONE:
+        return data[:size_bytes]
+    if compression == _LZW:
+        import imagecodecs
+
+        return bytes(imagecodecs.lzw_encode(lzw.decode(data, out=size_bytes)))
+    return zlib.compress(zlib.decompressobj().decompress(data, size_bytes))
+
+
 def _segment(marker: int, body: bytes) -> bytes:
     """Return a segment without what is text in it; nothing of one that is for texts."""
     if marker == _APP0:
@@ -195,10 +242,13 @@ def _segment(marker: int, body: bytes) -> bytes:
 class _Bytes(Iterable[bytes]):
     """The bytes of the tiles in a box, in order."""
 
-    def __init__(self, tiles: TiffTiles, box: Box, *, has_texts: bool) -> None:
-        self._has_texts = has_texts
+    def __init__(self, tiles: TiffTiles, box: Box, *, is_anonymous: bool) -> None:
+        self._is_anonymous = is_anonymous
         self._tiles = tiles
         self._box = box
+        image = tiles.image
+        pixels = image.tile_height * image.tile_width
+        self._size_bytes = pixels * image.samples * image.stored_dtype.itemsize
 
     def __iter__(self) -> Iterator[bytes]:
         tiles = [place.tile for place in self._tiles.grid.touching(self._box)]
@@ -214,4 +264,7 @@ class _Bytes(Iterable[bytes]):
             raise self._tiles.directory.corrupt(
                 f'{self._tiles.grid.describe(tile)}: expected {size} bytes at {offset}, found {len(data)}'
             )
-        return data if self._has_texts else without_texts(data)
+        if not self._is_anonymous:
+            return data
+        compression = self._tiles.image.compression
+        return without_texts(data) if compression == _JPEG else without_rest(data, compression, self._size_bytes)

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -24,7 +25,7 @@ from bipl.writer.directories import gather_directories
 from bipl.writer.encoding import Compression, make_encoding
 from bipl.writer.pyramid import Pyramid
 from bipl.writer.rows import Region, rows_of
-from bipl.writer.transfer import StoredLevel, stored_levels
+from bipl.writer.transfer import CutLevel, StoredLevel, stored_levels
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -33,12 +34,16 @@ _OME_DTYPES = (
     *('bool', 'int8', 'int16', 'int32', 'uint8', 'uint16', 'uint32'),
     *('float32', 'float64', 'complex64', 'complex128'),
 )
+# Of tiles that are encoded, if no other is asked for.
+_SIDE = 256
 # Micrometres in a centimetre, TIFF's unit.
 _CENTIMETRE = 10_000.0
 _REDUCED = 1
 # What travels along; a thumbnail is made anew from the pyramid, by whoever needs one.
 _EXTRAS = ('label', 'macro')
 _EXTRA_ROWS = 64
+# What a level is encoded with beside others that were copied.
+_ALIKE: dict[int, Compression] = {1: 'none', 5: 'lzw', 7: 'jpeg', 8: 'deflate', 32946: 'deflate'}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +111,11 @@ def write(
         Which of the slide's stored levels are copied, by number from 0; None for all.
     region
         `((y0, y1), (x0, x1))` in pixels of the source, what alone is written; None for all.  Where tiles are
-        copied, it begins at one.
+        copied, it begins at one; tiles at its other borders are copied whole.  Coarser levels in which it
+        begins inside of a tile are encoded anew.
     drop
-        Names of extras that do not travel along: `label`, `macro`.  With any, comments inside of JPEG tiles
-        do not, either.
+        Names of extras that do not travel along: `label`, `macro`.  With any, nothing does but the pixels
+        asked for: no comments inside of JPEG tiles, and a region has to end at a tile, too.
     max_workers
         Threads that encode; None for one a core.
 
@@ -141,7 +147,20 @@ def write(
             source = source if box is None or isinstance(source, Tiles) else Region(source, box)
             _write_anew(part, path.name, source, notes, _How(compression, quality, tile, max_workers))
         else:
-            _write_levels(part, path.name, copied, notes)
+            assert isinstance(source, Slide)  # noqa: S101
+            alike = _ALIKE[next(level.form.compression for level in copied if isinstance(level, StoredLevel))]
+            how = _How(alike, None, None, max_workers)
+            _write_levels(part, path.name, [_level_of(source, level, how) for level in copied], notes)
+
+
+def _level_of(slide: Slide, level: StoredLevel | CutLevel, how: _How) -> StoredLevel:
+    """Return a level as encoded tiles: those that are stored, or made of the pixels of a region."""
+    if isinstance(level, StoredLevel):
+        return level
+    rows = rows_of(Region(slide.levels[level.number], level.box))
+    encoding = make_encoding(how.compression, how.quality, rows.dtype, rows.shape[2])
+    pyramid = Pyramid(rows, _SIDE, encoding, BytesIO(), how.max_workers, has_halves=False)
+    return StoredLevel(rows.shape, rows.dtype, (_SIDE, _SIDE), encoding.form, pyramid.tiles())
 
 
 def _checked(region: BoxLike, source: ArrayLike | Tiles) -> Box:
@@ -205,7 +224,7 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 def _write_anew(part: Path, name: str, source: ArrayLike | Tiles, notes: _Notes, how: _How) -> None:
     """Encode a source, level 0 and its halves."""
-    side = 256 if how.tile is None else how.tile
+    side = _SIDE if how.tile is None else how.tile
     if not isinstance(side, int | np.integer) or side < 16 or side % 16:
         raise ValueError(f'tile: expected a multiple of 16, found {how.tile!r}')
     rows = rows_of(source)

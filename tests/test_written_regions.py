@@ -1,0 +1,123 @@
+"""Regions of slides, copied: which levels there are, and that nothing outside of them is in the file."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
+import tifffile
+
+from bipl import Slide, write
+from tests.builders.patterns import noise_image, smooth_image
+from tests.builders.svs import build_svs
+from tests.formulas import decibels
+
+SECRET = b'Jane Roe 42'
+DROP = {'label', 'macro'}
+
+
+def decoded_whole(path: Path, level: int = 0) -> list[np.ndarray]:
+    """Return the tiles of a level by tifffile, with what lies outside of the picture."""
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.series[0].levels[level].keyframe
+        found = []
+        for i, (start, size) in enumerate(zip(page.dataoffsets, page.databytecounts, strict=True)):
+            tiff.filehandle.seek(start)
+            stream = tiff.filehandle.read(size)
+            if page.compression == 7:
+                found.append(simplejpeg.decode_jpeg(stream, strict=False))
+                continue
+            tile = page.decode(stream, i, _fullsize=True)[0]
+            assert tile is not None
+            found.append(tile.squeeze())
+        return found
+
+
+@pytest.mark.parametrize('name', ['part.tif', 'part.ome.tif'])
+def test_levels_in_which_a_region_begins_inside_of_a_tile_are_encoded(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    image = smooth_image(1500, 1300)
+    with Slide.open(build_svs(image, tile=80, downsamples=(1, 4, 16))) as slide:
+        write(path, slide, region=((240, 1300), (80, 1111)))
+        with Slide.open(path) as written, tifffile.TiffFile(path) as tiff:
+            assert [level.shape[:2] for level in written.levels] == [(1060, 1031), (265, 258), (66, 64)]
+            assert [level.downsample for level in written.levels] == pytest.approx([1, 4, 16], rel=0.02)
+            np.testing.assert_array_equal(written.numpy(), slide[240:1300, 80:1111])
+            assert decibels(written.levels[1].numpy(), slide.levels[1][60:325, 20:278]) > 38
+            assert decibels(written.levels[2].numpy(), slide.levels[2][15:81, 5:69]) > 35
+            for level, expected in zip(tiff.series[0].levels, written.levels, strict=True):
+                np.testing.assert_array_equal(level.asarray(), expected.numpy())
+        write(path, slide, region=((320, 1300), (640, 1111)), levels=[0, 2])
+        with Slide.open(path) as written:
+            assert [level.shape[:2] for level in written.levels] == [(980, 471), (61, 29)]
+        write(path, slide, region=((320, 1280), (320, 640)), levels=[1])
+        with Slide.open(path) as written:
+            np.testing.assert_array_equal(written.numpy(), slide.levels[1][80:320, 80:160])
+
+
+@pytest.mark.parametrize('compression', ['jpeg', 'deflate', 'lzw', None])
+def test_a_copy_that_names_nobody_has_no_pixel_outside_of_its_region(
+    compression: str | None, tmp_path: Path
+) -> None:
+    image = np.full((700, 900, 3), 255, np.uint8)
+    image[512:] = image[:, 768:] = (9, 9, 200)
+    source, path = tmp_path / 'source.tif', tmp_path / 'copy.tif'
+    options = {'tile': (128, 128), 'compression': compression, 'photometric': 'rgb'}
+    with tifffile.TiffWriter(source) as tiff:
+        tiff.write(image, subifds=1, **options)
+        tiff.write(image[::2, ::2], subfiletype=1, **options)
+    with Slide.open(source) as slide:
+        assert len(slide.levels) == 2
+        for region in (((0, 500), (0, 768)), ((0, 512), (0, 700))):
+            with pytest.raises(ValueError, match='region: expected it to end at a tile'):
+                write(path, slide, region=region, drop=DROP)
+        assert not path.exists()
+        for region, sizes in (
+            (((0, 512), (0, 768)), [(512, 768), (256, 384)]),
+            (((0, 384), (128, 640)), [(384, 512), (192, 256)]),
+        ):
+            write(path, slide, region=region, drop=DROP)
+            with Slide.open(path) as written:
+                assert [level.shape[:2] for level in written.levels] == sizes
+                np.testing.assert_array_equal(written.numpy(), slide.part(*region))
+            for level in (0, 1):
+                for tile in decoded_whole(path, level):
+                    assert tile.min() >= 250
+        write(path, slide, region=((512, 700), (0, 900)), drop=DROP)  # ends at the border
+        with Slide.open(path) as written:
+            np.testing.assert_array_equal(written.numpy(), slide[512:700, 0:900])
+
+
+@pytest.mark.parametrize('predictor', [False, True])
+@pytest.mark.parametrize('compression', [None, 'adobe_deflate', 'lzw'])
+def test_a_copy_that_names_nobody_has_nothing_behind_the_samples_of_a_tile(
+    compression: str | None, predictor: bool, tmp_path: Path
+) -> None:
+    if predictor and compression is None:
+        pytest.skip('without compression there is none')
+    file, path = io.BytesIO(), tmp_path / 'copy.tif'
+    image = noise_image(100, 160, 3)
+    tifffile.imwrite(
+        file, image, tile=(64, 64), compression=compression, predictor=predictor, photometric='rgb'
+    )
+    data = bytearray(file.getvalue())
+    with tifffile.TiffFile(io.BytesIO(bytes(data))) as tiff:
+        page = tiff.pages[0]
+        start, size = page.dataoffsets[1], page.databytecounts[1]
+        offsets, counts = page.tags['TileOffsets'], page.tags['TileByteCounts']
+    for tag, value in ((offsets, len(data)), (counts, size + len(SECRET))):
+        width = tag.valuebytecount // 6
+        place = tag.valueoffset + width
+        data[place : place + width] = value.to_bytes(width, 'little')
+    data += data[start : start + size] + SECRET
+    with Slide.open(bytes(data)) as slide:
+        np.testing.assert_array_equal(slide.numpy(), image)
+        write(path, slide)
+        assert SECRET in path.read_bytes()
+        write(path, slide, drop=DROP)
+        assert SECRET not in path.read_bytes()
+        with Slide.open(path) as written, tifffile.TiffFile(path) as tiff:
+            np.testing.assert_array_equal(written.numpy(), image)
+            np.testing.assert_array_equal(tiff.asarray(), image)
+            assert tiff.pages[0].compression == (1 if compression is None else {'lzw': 5}.get(compression, 8))
