@@ -74,6 +74,13 @@ def test_an_unknown_version_of_jfif_is_no_damage() -> None:
     )
 
 
+@pytest.mark.parametrize('rest', [b'\x20\x20\0\x20', b'\x3c\x91\x07'])
+def test_what_is_left_of_a_stream_whose_blocks_end_early_is_no_padding(rest: bytes) -> None:
+    data = stream()
+    with pytest.raises(ValueError, match='extraneous bytes'):
+        jpeg.decode(data[:-2] + rest + data[-2:], RGB, IMAGE.shape[:2])
+
+
 @pytest.mark.parametrize('padding', [b'', b'\0', b'\0\0\0'])
 def test_padded_tables_are_no_damage(padding: bytes) -> None:
     shared = share_tables([stream()])

@@ -45,10 +45,9 @@ def whole(data: bytes, samples: int, times: int) -> Array:
 
 
 @pytest.mark.parametrize('times', [0, 1, 2, 3])
-@pytest.mark.parametrize('restart', [{}, {'restart_marker_rows': 1}, {'restart_marker_blocks': 5}])
 @pytest.mark.parametrize('subsampling', SUBSAMPLINGS)
-def test_the_top_of_a_stream_is_that_of_the_whole(subsampling, restart, times):
-    data = encoded(noise_image(SIDE, SIDE, 3, 'u1'), subsampling=subsampling, **restart)
+def test_the_top_of_a_stream_is_that_of_the_whole(subsampling, times):
+    data = encoded(noise_image(SIDE, SIDE, 3, 'u1'), subsampling=subsampling)
     expected = whole(data, 3, times)
     for rows in range(1, SIDE // 2):
         top = jpeg.decode_rows(data, form(), (SIDE, SIDE), times, rows)
@@ -74,6 +73,7 @@ UNFIT = {
     'progressive': encoded(IMAGE, progressive=True),
     'broken early': broken_early(encoded(IMAGE)),
     'of another height': encoded(IMAGE[:64]),
+    'with restarts': encoded(IMAGE, restart_marker_rows=1),
 }
 
 
@@ -186,3 +186,28 @@ def test_tiles_of_other_codecs_come_whole():
     process_cache().clear()
     slide_of('deflate')[0:10, 0:64]
     assert process_cache().statistics().size_bytes == 64 * 64 * 3
+
+
+@pytest.mark.parametrize('restart', range(5))
+def test_a_restart_that_is_broken_is_an_error_in_reads_of_the_top_too(restart):
+    marker = bytes((0xFF, 0xD0 + restart))
+    data = encoded(IMAGE, restart_marker_rows=1)
+    at = data.index(marker, data.index(b'\xff\xda'))
+    broken = data[:at] + b'\xff\x00' + data[at + 2 :]
+    for rows in (8, SIDE // 2, SIDE - 8):
+        with pytest.raises(ValueError, match='left out'):
+            jpeg.decode_rows(broken, form(), (SIDE, SIDE), 0, rows)
+    with pytest.raises(ValueError, match='Corrupt JPEG data'):
+        jpeg.decode(broken, form(), (SIDE, SIDE))
+
+
+def test_restarts_may_be_told_in_the_tables():
+    data = encoded(IMAGE, restart_marker_rows=1)
+    at = data.index(b'\xff\xdd\x00\x04')
+    tables = b'\xff\xd8' + data[at : at + 6] + b'\xff\xd9'
+    stream = data[:at] + data[at + 6 :]
+    np.testing.assert_array_equal(
+        jpeg.decode(stream, form(jpeg_tables=tables), (SIDE, SIDE)), whole(data, 3, 0)
+    )
+    with pytest.raises(ValueError, match='left out'):
+        jpeg.decode_rows(stream, form(jpeg_tables=tables), (SIDE, SIDE), 0, 20)

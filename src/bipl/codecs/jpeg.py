@@ -16,14 +16,15 @@ import simplejpeg
 
 from bipl.codecs.segment import Array, Buffer, SegmentFormat, check_claim, reduced
 
-_SOI, _EOI, _SOS, _APP0, _APP14 = 0xD8, 0xD9, 0xDA, 0xE0, 0xEE
+_SOI, _EOI, _SOS, _DRI, _APP0, _APP14 = 0xD8, 0xD9, 0xDA, 0xDD, 0xE0, 0xEE
 # SOF0 to SOF15 without DHT, JPG and DAC.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # Baseline, extended and progressive; the others are lossless, differential or arithmetic.
 HUFFMAN_FRAMES = frozenset((0xC0, 0xC1, 0xC2))
 _ONE_PASS_FRAMES = frozenset((0xC0, 0xC1))
 _UINT8 = np.dtype(np.uint8)
-_ALONE = frozenset((0x01, _SOI, _EOI, *range(0xD0, 0xD8)))
+_FILL = 0xFF
+_ALONE = frozenset((0x01, _SOI, _EOI, _FILL, *range(0xD0, 0xD8)))
 
 
 # APP14 of 12 bytes; the last is the transform: 0 for none, 1 for YCbCr.
@@ -31,10 +32,11 @@ _ADOBE = b'\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00'
 _ADOBE_MARKERS = {None: b'', 'RGB': _ADOBE + b'\x00', 'YCBCR': _ADOBE + b'\x01'}
 _FIRST = b'\xff\xd8'
 _END = b'\xff\xd9'
-# All blocks were decoded, and bytes follow before the end of the image: padding, which scanners write.
-_PADDED = re.compile(r'^Corrupt JPEG data: \d+ extraneous bytes before marker 0xd9')
-# All blocks that were wanted were decoded, and others follow, up to the next restart or the end.
-_MORE = re.compile(r'^Corrupt JPEG data: \d+ extraneous bytes before marker 0xd[0-79]')
+_RESTARTS = bytes((0xFF, _DRI, 0, 4))
+# All blocks that were wanted were decoded, and bytes follow before the end of the image.
+_FOLLOWED = re.compile(r'^Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9')
+# What scanners pad streams with.
+_PADS = b'\x00\x20\xff'
 _BLOCK = 8
 
 
@@ -43,7 +45,7 @@ class StreamHead(NamedTuple):
 
     `is_subsampled` says whether components differ in resolution, as only chroma does; `adobe_transform`
     is None without Adobe's marker.  `height_at` is where the frame has its height.  `row_height` is that of
-    a row of blocks, in pixels, where they follow one another from top to bottom; else 0.
+    a row of blocks, in pixels, where they follow one another from top to bottom without restarts; else 0.
     """
 
     frame: int
@@ -91,18 +93,15 @@ def app_bodies(data: Buffer, number: int) -> Iterator[bytes]:
 
 def _walk(view: memoryview) -> tuple[StreamHead, int]:
     """Return what the markers say, and where the first scan's number of components ends."""
-    position, is_jfif, adobe = 0, False, None
+    position, is_jfif, adobe, has_restarts = 0, False, None, False
     frame: tuple[int, memoryview, int] | None = None
     scanned = 0
     while position + 4 <= len(view):
         if view[position] != 0xFF:
             raise ValueError(f'expected a JPEG marker at byte {position}, found {view[position]:#04x}')
         marker = view[position + 1]
-        if marker == 0xFF:  # a fill byte
-            position += 1
-            continue
         if marker in _ALONE:
-            position += 2
+            position += 1 if marker == _FILL else 2
             continue
         if marker == _SOS:
             scanned = int.from_bytes(view[position + 4 : position + 5])
@@ -113,12 +112,15 @@ def _walk(view: memoryview) -> tuple[StreamHead, int]:
             is_jfif = is_jfif or bytes(body[:5]) == b'JFIF\0'
         elif marker == _APP14 and len(body) >= 12 and bytes(body[:5]) == b'Adobe':
             adobe = body[11]
+        elif marker == _DRI:
+            has_restarts = any(body)
         elif marker in _FRAMES:
             frame = marker, body, position + 5
         position += 2 + length
     if frame is None or len(frame[1]) < 6:
         raise ValueError('expected a JPEG frame, found none')
-    return _head(*frame, scanned, is_jfif=is_jfif, adobe=adobe), position + 5
+    blocks = scanned if not has_restarts else 0
+    return _head(*frame, blocks, is_jfif=is_jfif, adobe=adobe), position + 5
 
 
 def _head(
@@ -157,12 +159,13 @@ class _Plan(NamedTuple):
 
     `space` is what simplejpeg decodes them to, None if they are not of 8 bits that it knows.  `is_expected`
     says whether they keep the directory's promise: only such may ask for memory in its name.  `start` stands
-    in for the first marker; None where the streams are complete.
+    in for the first marker; None where the streams are complete.  `row_height` is 0 where they cannot be cut.
     """
 
     space: str | None
     is_expected: bool
     start: bytes | None
+    row_height: int
 
 
 _last_plan: tuple[StreamHead, SegmentFormat, tuple[int, int], _Plan] | None = None
@@ -176,7 +179,10 @@ def _plan(head: StreamHead, form: SegmentFormat, shape: tuple[int, int]) -> _Pla
         return memo[3]
     check_claim((head.height, head.width), form)
     is_expected = (head.height, head.width) == shape and len(head.components) == form.samples
-    plan = _Plan(_output_space(head, form), is_expected, _start(form, input_colours(head, form)))
+    # With restarts, a stream that is broken above the cut and one that is merely cut are told alike.
+    has_restarts = form.jpeg_tables is not None and _RESTARTS in form.jpeg_tables
+    row_height = 0 if has_restarts else head.row_height
+    plan = _Plan(_output_space(head, form), is_expected, _start(form, input_colours(head, form)), row_height)
     _last_plan = head, form, shape, plan
     return plan
 
@@ -226,7 +232,7 @@ def decode_rows(data: Buffer, form: SegmentFormat, shape: tuple[int, int], times
     """
     head = read_head(data)
     plan = _plan(head, form, shape)
-    step, unfit = head.row_height, int(head.is_subsampled)
+    step, unfit = plan.row_height, int(head.is_subsampled)
     height = step and -(-(rows + (unfit << times)) // step) * step
     if not 0 < height < head.height == shape[0] or plan.space is None:
         raise ValueError(f'expected a stream whose rows from {rows} on can be left out')
@@ -255,7 +261,7 @@ def _decode_eight_bits(
     buffer = make((height, width, form.samples), _UINT8) if plan.is_expected else None
     stream = _complete(data, head, plan.start, cut)
     options = {'min_height': height, 'min_width': width, 'min_factor': 1} if times else {}
-    decoded = _decode_strictly(stream, plan.space or 'RGB', buffer, options, _MORE if cut else _PADDED)
+    decoded = _decode_strictly(stream, plan.space or 'RGB', buffer, options, is_cut=bool(cut))
     return decoded if buffer is None else buffer
 
 
@@ -264,19 +270,20 @@ def _decode_strictly(
     space: str,
     buffer: Array | None,
     options: dict[str, int],
-    complete: re.Pattern[str],
+    *,
+    is_cut: bool,
 ) -> Array:
     """Decode a stream; one that breaks off is an error, where libjpeg would go on in grey.
 
-    Of its warnings simplejpeg tells the first, when all is decoded; where that one says that the blocks were
-    `complete`, none was broken.
+    Of its warnings simplejpeg tells the first, when all is decoded; where that one says that bytes follow the
+    blocks, none was broken: what was cut off, or padding.
     """
     is_strict = True
     for _ in range(4):
         try:
             array: Array = simplejpeg.decode_jpeg(stream, space, buffer=buffer, strict=is_strict, **options)
         except ValueError as error:
-            if is_strict and complete.search(str(error)):
+            if is_strict and _is_complete(str(error), stream, is_cut=is_cut):
                 if buffer is not None:
                     return buffer
                 is_strict = False
@@ -290,6 +297,20 @@ def _decode_strictly(
         else:
             return array
     raise ValueError('expected a JPEG stream, found one that cannot be completed')
+
+
+def _is_complete(said: str, stream: Buffer, *, is_cut: bool) -> bool:
+    """Whether libjpeg complains of nothing but bytes behind the blocks: what was cut off, or padding.
+
+    Blocks of a stream that is damaged often end too early, and what is left of it follows, too.
+    """
+    followed = _FOLLOWED.search(said)
+    if followed is None or is_cut:
+        return followed is not None
+    data = bytes(stream)
+    end = data.rfind(_END)
+    pad = data[end - 1 : end]
+    return pad in _PADS and not data[max(0, end - int(followed[1])) : end].strip(pad)
 
 
 def _start(form: SegmentFormat, colours: str | None) -> bytes | None:
