@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ import bipl
 from bipl import ClosedSlideError, CorruptSlideError, RemoteError, Slide, UnsupportedSlideError
 from bipl.cache import process_cache
 from bipl.storage.opening import open_source
+from bipl.storage.urls import clean_name, links
 from tests.builders.fields import Entry, FieldType, Tag
 from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.svs import build_svs
@@ -529,8 +531,6 @@ SECRETS = ('hunter22', 'c0ffee', 'pa55word', 'Bearer t0ken')
 def test_credentials_are_shown_nowhere(
     web: Web, failure: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    import traceback
-
     caplog.set_level(logging.DEBUG)
     web.files['/a.tif'] = LARGE
     url = f'{web.address}/a.tif?X-Amz-Signature=c0ffee&token=hunter22'.replace('://', '://me:pa55word@')
@@ -561,6 +561,40 @@ def test_credentials_are_shown_nowhere(
     assert web.asked[-1].headers['x-token'] == 'Bearer t0ken'
     assert web.asked[-1].headers['authorization'].startswith('Basic ')
     assert 'c0ffee' in web.asked[-1].path
+
+
+@pytest.mark.parametrize(
+    ('user', 'query'),
+    [
+        ('me:hunter22@c0ffee@', ''),
+        ('', '?a=b::hunter22'),
+        ('', '?X-Amz-Credential=AKIAhunter22%2F2024%2Fus-east-1&sig=hunter22%2Fc0ffee%3D'),
+    ],
+)
+@pytest.mark.parametrize('failure', [None, 'redirects', 'redirects elsewhere', 'is no HTTP', '403'])
+@pytest.mark.usefixtures('quick')
+def test_odd_credentials_are_shown_nowhere(web: Web, user: str, query: str, failure: str | None) -> None:
+    url = web.url('a.tif', DATA).replace('://', f'://{user}') + query
+    web.behave = lambda _: failure
+    try:
+        with Slide.open(url) as slide:
+            shown = repr(slide) + slide._repr_html_()
+            np.testing.assert_array_equal(slide[BOX], IMAGE[BOX])
+    except (OSError, ValueError) as error:
+        assert failure is not None
+        shown = ''.join(traceback.format_exception(error)) + repr(error.__context__)
+    for secret in SECRETS:
+        assert secret not in shown
+    assert web.address.removeprefix('http://') in shown
+
+
+def test_addresses_of_ipv6_and_colons_in_names_are_no_chains() -> None:
+    assert links('http://[::1]:80/a.svs') == ['http://[::1]:80/a.svs']
+    assert links('https://host/a::b.svs?x::y') == ['https://host/a::b.svs?x::y']
+    chain = 'zip://inner/a.tif::simplecache::https://[::1]/a.zip?x::y'
+    assert links(chain) == ['zip://inner/a.tif', 'simplecache', 'https://[::1]/a.zip?x::y']
+    assert clean_name(chain) == 'zip://inner/a.tif::simplecache::https://[::1]/a.zip'
+    assert links('zip://a.tif::/data/a.zip') == ['zip://a.tif', '/data/a.zip']
 
 
 def test_a_pickled_slide_keeps_its_options(web: Web) -> None:
@@ -638,7 +672,16 @@ def test_the_end_of_the_process_is_quiet(web: Web, kept: str) -> None:
     assert (ended.returncode, ended.stderr) == (0, '')
 
 
-def test_an_interrupted_read_ends_at_once(web: Web) -> None:
+@pytest.mark.parametrize(
+    'read',
+    [
+        'slide[3000:3300, 3000:3300]',
+        'list(slide.parts([((3000, 3300), (3000, 3300))] * 4))',
+        'slide.read_batch([(3000, 3000)] * 4, 300)',
+        'slide.read_batch([(3000, 3000)] * 4, 300, max_workers=1)',
+    ],
+)
+def test_an_interrupted_read_ends_at_once(web: Web, read: str) -> None:
     code = """
 import os, signal, sys, threading
 import bipl
@@ -649,12 +692,13 @@ print('opened', flush=True)
 sys.stdin.readline()
 threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
-    slide[3000:3300, 3000:3300]
+    eval(sys.argv[2])
 except KeyboardInterrupt:
     print('interrupted', flush=True)
+    os._exit(0)  # the interpreter would wait for its threads
 """
     with subprocess.Popen(
-        [sys.executable, '-c', code, web.url('a.tif', LARGE)],
+        [sys.executable, '-c', code, web.url('a.tif', LARGE), read],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import bipl
-from bipl import Slide
+from bipl import ClosedSlideError, Slide
 from bipl.ops.area import area_edges, area_mean
 from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.svs import build_svs
@@ -197,3 +197,13 @@ def test_pooling_at_once_gives_the_same_pixels() -> None:
         for one, other in pairwise(found):
             for a, b in zip(one, other, strict=True):
                 np.testing.assert_array_equal(a, b)
+
+
+def test_a_closed_slide_has_no_pixels_at_any_scale_wherever_they_are() -> None:
+    slide = Slide.open(build_tiff([Directory(image=smooth_image(60, 60))]), mpp=0.5)
+    slide.close()
+    for corner in ((1, 1), (-1e6, 1), (1, 1e6)):
+        with pytest.raises(ClosedSlideError):
+            slide.at(corner, 4, mpp=0.7)
+        with pytest.raises(ClosedSlideError):
+            slide.read_batch([corner], 4, mpp=0.7)

@@ -174,6 +174,8 @@ FAILURES: dict[str, Callable[..., None]] = {
         data[start : start + 9], 0, 9, **{'Content-Range': f'bytes {start}-{stop - 1}/{len(data)}'}
     ),
     'redirects': lambda handler, *_: handler.answer(302, Location=handler.path),
+    'redirects elsewhere': lambda handler, *_: handler.answer(302, Location='s3://bucket/a?sig=hunter22'),
+    'is no HTTP': lambda handler, *_: handler.wfile.write(b'nonsense\r\n\r\n'),
     **{
         str(status): _status(status)
         for status in (401, 403, 404, 410, 412, 416, 418, 429, 500, 501, 503, 504)

@@ -23,6 +23,8 @@ R = TypeVar('R')
 _MOST_THREADS = 64
 # Items after which a caller looks whether there are cores for helpers that were sent away.
 _CALLED_EACH = 16
+# Seconds that helpers are waited for after Ctrl-C: longer than a tile takes to decode.
+_INTERRUPTED_S = 0.5
 _executors: list[ThreadPoolExecutor] = []
 _here = threading.local()
 
@@ -136,15 +138,15 @@ class _Errand:
                 if self._last is not None and not self._at_work:
                     self._last.release()
 
-    def end(self) -> None:
-        """Let nobody join any more, and wait for those who did."""
+    def end(self, patience_s: float = -1) -> None:
+        """Let nobody join any more, and wait for those who did: so long, or until they have ended."""
         with self._lock:
             self._function = None
             if not self._at_work:
                 return
             self._last = threading.Lock()
             self._last.acquire()
-        self._last.acquire()
+        self._last.acquire(timeout=patience_s)
 
 
 _crews: list[_Crew] = [_Crew()]
@@ -298,6 +300,8 @@ def share_out(function: Callable[[T], object], items: Collection[T], *, most_wor
     ------
     Exception
         The first error of the function; items that nobody has begun are left out then.
+    KeyboardInterrupt
+        At once: helpers that ask a slow server are not waited for.
     """
     rest = deque(items)
     if most_workers <= 1 or len(rest) < 2 or is_worker():
@@ -310,14 +314,19 @@ def share_out(function: Callable[[T], object], items: Collection[T], *, most_wor
             crew.call(errand)
         return True
 
+    patience_s = -1.0
     try:
         _here.is_counted = True
         crew.enter(errand)
         _work_off(function, rest, call_again)
+    except KeyboardInterrupt:
+        rest.clear()
+        patience_s = _INTERRUPTED_S
+        raise
     finally:
         _here.is_counted = is_counted
         try:
-            errand.end()
+            errand.end(patience_s)
         finally:
             crew.leave(errand)
     if errand.error is not None:

@@ -12,7 +12,8 @@ from contextlib import ExitStack
 from functools import partial
 from itertools import pairwise
 from time import sleep
-from typing import TypeAlias
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from bipl.geometry import BOTTOM, Placement
 from bipl.levels.need import Need
 from bipl.levels.source import Array
 from bipl.parallel import share_out
+
+if TYPE_CHECKING:
+    from bipl.levels.level import ImageLevel
 
 Use: TypeAlias = tuple[int, Placement | None]
 
@@ -68,6 +72,7 @@ class Batch:
         # Re-entrant: a batch that nobody wants any more may be collected, and so closed, by a thread inside.
         self._gathering = threading.RLock()
         self._gather_error: BaseException | None = None
+        self._gather_traceback: TracebackType | None = None
         self._is_closed = False
         self.is_begun = False
         self.following: Batch | None = None
@@ -214,23 +219,25 @@ class Batch:
         level = self._level
         if level is None or not level.gathers or self._at_hand is not None:
             return
-        with self._gathering:
-            if self._gather_error is not None:  # a server that is down is not asked once a tile
-                raise self._gather_error
-            if self._at_hand is not None or self._is_closed:
-                return
-            stack = ExitStack()
-            try:
-                stack.enter_context(level.gathered(list(self._tiles)))
-            except Exception as error:
-                self._gather_error = error
-                raise
-            self._at_hand = stack
-        if self._was_closed():
-            self.close()
+        try:
+            with self._gathering:
+                if self._gather_error is not None:  # a server that is down is not asked once a tile
+                    raise self._gather_error.with_traceback(self._gather_traceback)
+                if self._at_hand is None and not self._is_closed:
+                    self._at_hand = self._fetched(level)
+        finally:
+            if self._is_closed:  # meanwhile, by who did not wait for this
+                self.close()
 
-    def _was_closed(self) -> bool:
-        return self._is_closed
+    def _fetched(self, level: 'ImageLevel') -> ExitStack:
+        """Fetch the bytes of all tiles; they are let go of by closing what is returned."""
+        stack = ExitStack()
+        try:
+            stack.enter_context(level.gathered(list(self._tiles)))
+        except Exception as error:
+            self._gather_error, self._gather_traceback = error, error.__traceback__
+            raise
+        return stack
 
     def work(self) -> None:
         """Settle tiles until none is left."""
@@ -281,8 +288,12 @@ class Batch:
         self._given.clear()
         if self._level is None or not self._level.gathers:
             return
-        with self._gathering:
+        if not self._gathering.acquire(blocking=False):
+            return  # a server may be slow: who is asking it lets go of the answer
+        try:
             stack, self._at_hand = self._at_hand, None
+        finally:
+            self._gathering.release()
         if stack is not None:
             stack.close()
 

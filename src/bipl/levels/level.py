@@ -160,6 +160,10 @@ class ImageLevel(Image):
         key = self._key
         return self._cache.peek([((key, place.tile), place.rows_above(bottom)) for place in places])
 
+    def check(self) -> None:
+        """Raise ClosedSlideError after the slide was closed."""
+        self._lease.check()
+
     def blank(self, box: Box, out: Array | None = None) -> Array:
         """Return an array for a box, made unless it is given, with the background where tiles leave gaps."""
         self._lease.check()

@@ -123,6 +123,7 @@ class RescaledLevel(Image):
         read
             Gives pixels of the base; None reads them.
         """
+        self._base.check()
         read = self._base.read if read is None else read
         out = np.empty((*shape, self._shape[2]), self.dtype)
         (top, bottom), (left, right) = (self._near(axis, start[axis], shape[axis]) for axis in (0, 1))

@@ -23,7 +23,7 @@ class ByteSource(Protocol):
     size
         In bytes, as it was at opening.
     identity
-        Equal for two sources only if they hold the same bytes: device, inode, size and mtime of a
+        Equal for two sources only if they hold the same bytes: device, inode, size and times of a
         file; unique for what has no such thing.
     path
         On the local file system, for drivers that need one; None otherwise.
@@ -85,7 +85,7 @@ class AtHand:
 
 def file_identity(status: os.stat_result) -> Hashable:
     """Return what tells one state of one local file from any other."""
-    return 'file', status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    return 'file', status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def refuse_empty(name: str, size: int) -> None:

@@ -9,14 +9,17 @@ from typing import Any
 from bipl.storage.source import Sourceable
 
 # Texts, compiled where they are used: opening a local file asks only whether it is a URL.
-_USER = r'://[^/?#@]*@'
-_USER_AND_MORE = r'://[^/?#@:]*:[^/?#@]*@'
+# A user ends at the last @ before a path: passwords have it, too.
+_USER = r'://[^/?#]*@'
+_USER_AND_MORE = r'://[^/?#@:]*:[^/?#]*@'
 _QUERY = r'(?s)[?#].*'
 _OF_SCHEMES = str.maketrans('+-.', 'xxx')
 _HARMLESS = frozenset(
     ('endpoint_url', 'profile', 'region_name', 'account_name', 'account_host', 'project', 'host', 'protocol')
 )
 _WEB = ('http://', 'https://', 'ftp://', 'sftp://', 'ssh://', 'webdav://', 'smb://')
+# No other follows these in a chain: what looks like one is an address of IPv6, or of the path or the query.
+_LAST = (*_WEB, 's3://', 's3a://', 'gs://', 'gcs://', 'az://', 'abfs://', 'abfss://')
 
 
 class Address(os.PathLike[str]):
@@ -99,7 +102,16 @@ def local_path(source: str | os.PathLike[str]) -> Path | None:
 
 def clean_name(url: str) -> str:
     """Return a URL without users, passwords, queries and fragments, which may hold signatures."""
-    return '::'.join(map(_clean, url.split('::')))
+    return '::'.join(map(_clean, links(url)))
+
+
+def links(url: str) -> list[str]:
+    """Return the URLs of a chain of fsspec (`simplecache::s3://bucket/a.svs`), most often one."""
+    found, rest = [], url
+    while '::' in rest and not rest.lower().startswith(_LAST):
+        one, _, rest = rest.partition('::')
+        found.append(one)
+    return [*found, rest]
 
 
 def _clean(url: str) -> str:
@@ -110,8 +122,11 @@ def _clean(url: str) -> str:
 
 def secrets_of(url: str, options: Mapping[str, Any]) -> frozenset[str]:
     """Return the texts that may not be seen: what `clean_name` leaves out, and texts among the options."""
+    from urllib.parse import unquote
+
     parts = re.findall(_QUERY, url) + [user.strip('/:@') for user in re.findall(_USER_AND_MORE, url)]
     parts += re.findall(r'=([^&#]{4,})', url)
+    parts += map(unquote, parts[:])
     return frozenset(text for text in (*parts, *_texts(options)) if len(text) > 3)
 
 

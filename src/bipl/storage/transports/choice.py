@@ -9,7 +9,7 @@ from bipl.errors import MissingDependencyError, UnsupportedSlideError
 from bipl.settings import Settings
 from bipl.storage.fetching import Patience, Transport
 from bipl.storage.remote import RemoteSource
-from bipl.storage.urls import Address, clean_name
+from bipl.storage.urls import Address, clean_name, links
 
 _S3 = frozenset(('s3', 's3a'))
 _GCS = frozenset(('gs', 'gcs'))
@@ -47,7 +47,7 @@ def _transport(address: Address, patience: Patience) -> Transport:
     scheme = url.partition('://')[0].lower()
     key = f'{scheme} {_digest(options)} {patience.timeout_s}'
     name = clean_name(url)
-    if '::' in url:
+    if len(links(url)) > 1:
         scheme = 'chain'
     if scheme in {'http', 'https'}:
         from bipl.storage.transports.http import HttpTransport

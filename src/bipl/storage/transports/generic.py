@@ -14,7 +14,7 @@ from bipl.errors import BiplError, MissingDependencyError, RemoteError
 from bipl.storage.fetching import Answer, TransientError, changed, empty
 from bipl.storage.network import MOST_REQUESTS_AT_ONCE, network
 from bipl.storage.transports.base import UrlTransport
-from bipl.storage.urls import without_secrets
+from bipl.storage.urls import links, without_secrets
 
 # What `info` calls that which changes with the object.
 _VERSIONS = (
@@ -36,7 +36,7 @@ class _System:
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         scheme = url.partition('://')[0].lower()
-        is_asynchronous = '::' not in url and get_filesystem_class(scheme).async_impl
+        is_asynchronous = len(links(url)) == 1 and get_filesystem_class(scheme).async_impl
         loop = {'asynchronous': True, 'loop': network().loop} if is_asynchronous else {}
         self._system, self._path = url_to_fs(url, skip_instance_cache=True, **loop, **options)
         self.turns = asyncio.Semaphore(MOST_REQUESTS_AT_ONCE if is_asynchronous else 1)

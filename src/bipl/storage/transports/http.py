@@ -26,6 +26,11 @@ from bipl.storage.urls import without_secrets
 
 _CONTENT_RANGE = re.compile(r'bytes (\d+)-(\d+)/(\d+)')
 _MOST_DIGITS = 19
+# They tell URLs, quoted in other ways than they were given, and what servers lead to.
+_WITH_URLS = (
+    *(aiohttp.ClientResponseError, aiohttp.InvalidURL),
+    *(aiohttp.RedirectClientError, aiohttp.NonHttpUrlClientError),
+)
 # What another attempt does not change.
 _FINAL = (
     *(aiohttp.InvalidURL, aiohttp.TooManyRedirects, aiohttp.ClientSSLError),
@@ -102,7 +107,8 @@ class HttpTransport(UrlTransport):
             said = 'an answer that breaks off'
         except Exception as error:  # noqa: BLE001 - also what those raise that look for credentials
             is_final = isinstance(error, _FINAL) or not isinstance(error, aiohttp.ClientError | OSError)
-            said = f'{type(error).__name__}: {without_secrets(str(error), self._secrets)}'
+            text = getattr(error, 'message', '') if isinstance(error, _WITH_URLS) else error
+            said = f'{type(error).__name__}: {without_secrets(str(text), self._secrets)}'.removesuffix(': ')
         # Outside of the handlers: errors of aiohttp hold URLs, and would be shown as the reason.
         if is_final:
             raise RemoteError(f'{self.name}: expected an answer, found {said}')
