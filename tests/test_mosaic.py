@@ -3,6 +3,7 @@
 import re
 import sys
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -14,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bipl import MissingDependencyError, Mosaic, Slide, ops
-from bipl.ops.tiling import Tile
+from bipl.ops.blending import weights_of
+from bipl.ops.tiling import Tile, TileGrid
 from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.tiff import Directory, build_tiff
 
@@ -376,3 +378,36 @@ def test_a_view_of_another_aspect_needs_a_scale() -> None:
     tiles = Mosaic(20).iterate(np.zeros((200, 100)))
     with pytest.raises(ValueError, match='view: expected the aspect of 200 x 100, found 50 x 50'):
         tiles.zip_with(np.zeros((50, 50)))
+
+
+@pytest.mark.parametrize(
+    ('shape', 'view'), [((1100, 40_000), (18, 625)), ((1000, 10_000), (50, 505)), ((300, 200), (30, 20))]
+)
+def test_a_view_spans_each_axis_of_the_image(shape: tuple[int, int], view: tuple[int, int]) -> None:
+    step = np.array(shape) / view
+    places = ((np.mgrid[: view[0], : view[1]].transpose(1, 2, 0) + 0.5) * step).astype(np.float32)
+    image = np.broadcast_to(np.zeros((1, 1, 1), np.uint8), (*shape, 1))
+    compared = 0
+    for _, corner, _, other in Mosaic(100).iterate(image).zip_with(places):
+        middle = np.array(corner) + 50.5
+        if (middle > step).all() and (middle < shape - step).all():
+            np.testing.assert_allclose(other[50, 50], middle, atol=0.02)
+            compared += 1
+    assert compared
+    with pytest.raises(ValueError, match=rf'aspect of {shape[0]} x {shape[1]}, found 40 x 40; resize it'):
+        Mosaic(100).iterate(image).zip_with(np.zeros((40, 40)))
+    with pytest.raises(ValueError, match='found 40; resize it'):
+        Mosaic(100).iterate(image).zip_with(np.zeros(40))
+
+
+def test_weights_of_large_tiles_are_not_kept() -> None:
+    cells = np.random.default_rng(0).random((12, 12)) > 0.4
+    grid = TileGrid((12 * 600, 12 * 600), 600, 100, (0, 0), cells)
+    tracemalloc.start()
+    try:
+        for y, x in zip(*np.nonzero(cells), strict=True):
+            weights_of(grid, (int(y), int(x)))
+        held_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held_bytes < 3 * 700 * 700 * 4

@@ -41,6 +41,20 @@ def test_empty_glass_has_no_tissue() -> None:
     assert not ops.tissue_mask(glass()).any()
 
 
+@pytest.mark.parametrize(('shape', 'mpp'), [((256, 256), 0.25), ((8, 10), 8), ((100, 100), 0.5), ((1, 1), 8)])
+def test_little_glass_is_no_hole_in_tissue(shape: tuple[int, int], mpp: float) -> None:
+    assert not ops.tissue_mask(np.full((*shape, 3), 240, np.uint8), mpp=mpp).any()
+
+
+def test_holes_are_filled_but_what_reaches_the_border_is_none() -> None:
+    image = np.full((100, 100, 3), (200, 60, 150), np.uint8)
+    image[40:44, 40:44] = image[:4, 60:64] = 240
+    image[:30, :30] = 240
+    mask = ops.tissue_mask(image)
+    assert mask[42, 42]
+    assert not mask[10, 10]
+
+
 def test_a_slide_is_looked_at_at_the_resolution_asked_for() -> None:
     image = glass(1200, 1600)
     image[400:800, 480:1200] = (190, 120, 170)

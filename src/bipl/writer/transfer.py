@@ -85,8 +85,8 @@ def stored_levels(
     """Return the stored levels of a slide, or a region of them; None if its tiles cannot be copied.
 
     They can where a slide is seen as it is stored: TIFF in tiles that do not overlap, of a common codec.
-    A region begins at a tile of the first level that is wanted; levels are left out in which it begins between
-    two pixels.  Anonymous ones have nothing but the pixels of the region: no comments inside of streams,
+    A region begins at a tile of the first level that is wanted; levels in which it begins between two pixels
+    are left out.  Anonymous ones have nothing but the pixels of the region: no comments inside of streams,
     nothing behind the samples, and no tile that reaches further.
 
     Raises
@@ -113,8 +113,8 @@ def stored_levels(
             found.append(_stored(source, box, is_anonymous=is_anonymous))
         elif not found:
             raise ValueError(
-                f'region: expected it to {why_not} of level {number}, found {region}; move it, or give a quality '
-                'or another compression to encode it anew'
+                f'region: expected it to {why_not} of level {number}, found {region}; move it, or give a '
+                'quality or another compression to encode it anew'
             )
         elif box is not None:
             found.append(CutLevel(number, box))
@@ -267,4 +267,6 @@ class _Bytes(Iterable[bytes]):
         if not self._is_anonymous:
             return data
         compression = self._tiles.image.compression
-        return without_texts(data) if compression == _JPEG else without_rest(data, compression, self._size_bytes)
+        if compression == _JPEG:
+            return without_texts(data)
+        return without_rest(data, compression, self._size_bytes)
