@@ -411,3 +411,31 @@ def test_weights_of_large_tiles_are_not_kept() -> None:
     finally:
         tracemalloc.stop()
     assert held_bytes < 3 * 700 * 700 * 4
+
+
+def test_tiles_of_many_sizes_are_no_batch() -> None:
+    tiles = Mosaic(40, 8).iterate(IMAGE).crop().map_batched(np.negative, 4)
+    with pytest.raises(ValueError, match=r'tile \(0, 1\): expected .* as tile \(0, 0\) of its batch'):
+        list(tiles)
+
+
+@pytest.mark.parametrize('mask', [np.zeros(5), 'x', np.zeros((2, 2, 2, 1))])
+def test_masks_of_other_axes_are_refused(mask: Any) -> None:
+    with pytest.raises(ValueError, match='mask: expected'):
+        Mosaic(40).iterate(IMAGE).select(mask)
+
+
+@pytest.mark.parametrize('max_workers', [0, 1, 4])
+def test_a_function_that_stops_an_iteration_ends_no_other_without_a_word(max_workers: int) -> None:
+    def stop(data: np.ndarray) -> np.ndarray:
+        raise StopIteration
+
+    with pytest.raises(RuntimeError):
+        list(Mosaic(40).iterate(IMAGE).map(stop, max_workers=max_workers))
+
+
+def test_what_is_no_image_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"image: expected a slide, a level or an array-like, found 'slide\.svs'"):
+        Mosaic(40).iterate('slide.svs')  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match='max_workers'):
+        list(Mosaic(40).iterate(IMAGE, max_workers=-1))

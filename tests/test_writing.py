@@ -1,6 +1,7 @@
 """Writing: what is written is read back, by bipl, tifffile and OpenSlide; nothing is left of what fails."""
 
 import io
+import os
 import subprocess
 import sys
 import tempfile
@@ -515,3 +516,50 @@ def test_a_model_is_asked_once_for_each_tile(path: Path) -> None:
     tiles = Mosaic(100, 20).iterate(IMAGE)
     write(path, tiles.map(model).reweight().merge())
     assert len(calls) == len(tiles)
+
+
+def test_what_cannot_be_written_to_is_said_before_anything_is_read(tmp_path: Path) -> None:
+    class Unread:
+        shape, dtype = (100, 100, 3), np.dtype(np.uint8)
+
+        def __getitem__(self, _: object) -> np.ndarray:
+            raise AssertionError('read')
+
+    with pytest.raises(IsADirectoryError, match=f'found a folder.*{tmp_path.name}'):
+        write(tmp_path, Unread())
+    with pytest.raises(FileNotFoundError, match='expected a folder to write to.*none'):
+        write(tmp_path / 'none' / 'a.tif', Unread())
+    with pytest.raises(TypeError, match=r"found str 'slide\.svs'; open it first"):
+        write(tmp_path / 'a.tif', 'slide.svs')  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="icc_profile: expected the bytes of a profile, found 'x'"):
+        write(tmp_path / 'a.tif', Unread(), icc_profile='x')  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() == 0, reason='root may write anywhere')
+def test_a_folder_that_is_not_to_be_written_is_named_by_the_path(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(PermissionError, match=r"denied: '.*/a\.tif'"):
+        write(tmp_path / 'a.tif', IMAGE)
+
+
+def test_levels_are_of_copies_alone(path: Path) -> None:
+    with Slide.open(build_svs(IMAGE, downsamples=(1, 4))) as slide:
+        with pytest.raises(ValueError, match='levels: expected a slide whose tiles can be copied.*found quality=90'):
+            write(path, slide, levels=[0], quality=90)
+        with pytest.raises(TypeError, match='levels: expected a sequence of numbers, found 0'):
+            write(path, slide, levels=0)  # type: ignore[arg-type]
+        write(path, slide, levels=np.array([0, 1]))  # type: ignore[arg-type]
+        assert len(levels_of(path)) == 2
+
+
+def test_names_of_channels_that_tiles_have_are_as_many(path: Path) -> None:
+    tiles = Mosaic(64).iterate(IMAGE).map(lambda data: data[:, :, :2].copy())
+    with pytest.raises(ValueError, match='channel_names: expected 2, one a channel, found 3'):
+        write(path, tiles, channel_names=('a', 'b', 'c'))
+    write(path, tiles, channel_names=('a', 'b'))
+
+
+def test_a_resolution_that_tiff_cannot_tell_is_refused(path: Path) -> None:
+    with pytest.raises(ValueError, match='mpp: expected 1e-05 at least'):
+        write(path, IMAGE, mpp=1e-9)
+    assert not path.exists()

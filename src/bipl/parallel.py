@@ -224,7 +224,8 @@ def ordered_map(
     """
     workers = checked_workers(max_workers)
     if workers <= 1 or is_worker():
-        return map(function, items)
+        # Not `map`, which a StopIteration of the function would end without a word.
+        return (function(item) for item in items)
     return _mapped_ahead(function, items, min(workers, _MOST_THREADS))
 
 

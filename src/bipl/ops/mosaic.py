@@ -90,6 +90,8 @@ class Mosaic:
         progress
             Whether iterating shows a bar (tqdm, in a terminal or notebook).
         """
+        if not hasattr(image, 'shape'):
+            raise TypeError(f'image: expected a slide, a level or an array-like, found {image!r}')
         if len(image.shape) not in {2, 3} or 0 in image.shape:
             raise ValueError(f'image: expected (h, w) or (h, w, c), found {tuple(image.shape)}')
         grid = TileGrid.centred(image.shape, self.step, self.overlap)

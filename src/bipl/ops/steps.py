@@ -1,6 +1,6 @@
 """What a mosaic does with its tiles, step by step: each takes tiles of a grid and gives tiles of a grid."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -69,6 +69,7 @@ class MapBatched(_InPlace):
         del grid
         while batch := list(islice(tiles, self.batch_size)):
             with _noted(*batch):
+                _check_alike(batch)
                 found = _called(self.function, np.stack([tile.data for tile in batch]))
                 if found.ndim < 3 or len(found) != len(batch):
                     raise ValueError(
@@ -77,6 +78,17 @@ class MapBatched(_InPlace):
                 made = [_of_three_axes(data, batch[0].data.shape[:2]) for data in found]
             for tile, data in zip(batch, made, strict=True):
                 yield tile._replace(data=data)
+
+
+def _check_alike(batch: Sequence[Tile]) -> None:
+    """Refuse tiles that cannot be stacked: `crop` and `merge` cut those at borders."""
+    first = batch[0].data
+    for tile in batch:
+        if tile.data.shape != first.shape:
+            raise ValueError(
+                f'tile {tile.idx}: expected {first.shape} as tile {batch[0].idx} of its batch has, found '
+                f'{tile.data.shape}; call map_batched before crop or merge'
+            )
 
 
 @dataclass(frozen=True)

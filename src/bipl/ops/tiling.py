@@ -15,7 +15,7 @@ import numpy.typing as npt
 from bipl.cache import process_cache
 from bipl.geometry import Span
 from bipl.ops.scaling import ArrayLike
-from bipl.parallel import ordered_map
+from bipl.parallel import checked_workers, ordered_map
 
 Array: TypeAlias = npt.NDArray[Any]
 Index: TypeAlias = tuple[int, int]
@@ -135,6 +135,9 @@ class TileGrid:
             Pixels of the mask that a pixel of the image spans; None: it spans the whole image, each axis by
             itself.
         """
+        if len(getattr(mask, 'shape', ())) not in {2, 3}:
+            found = getattr(mask, 'shape', type(mask).__name__)
+            raise ValueError(f'mask: expected (h, w) or (h, w, 1), found {found}')
         pixels = np.asarray(mask[:, :])
         if pixels.ndim == 3 and pixels.shape[2] == 1:
             pixels = pixels[:, :, 0]
@@ -219,7 +222,7 @@ def tiles_of(image: ArrayLike, grid: TileGrid, max_workers: int | None) -> Itera
         return [Tile(idx, grid.vec(idx), pixels) for idx, pixels in zip(run, data, strict=True)]
 
     if isinstance(image, np.ndarray):
-        max_workers = 1
+        max_workers = min(checked_workers(max_workers), 1)
     elif max_workers is None:
         max_workers = getattr(image, 'default_workers', None)
     pixel_bytes = prod(image.shape[2:]) * np.dtype(getattr(image, 'dtype', 'u1')).itemsize

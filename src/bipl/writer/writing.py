@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import islice
+from operator import index
 from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import uuid4
@@ -38,6 +39,8 @@ _OME_DTYPES = (
 _SIDE = 256
 # Micrometres in a centimetre, TIFF's unit.
 _CENTIMETRE = 10_000.0
+# Resolution is a fraction of two numbers of 32 bits.
+_LEAST_MPP = 1e-5
 _REDUCED = 1
 # What travels along; a thumbnail is made anew from the pyramid, by whoever needs one.
 _EXTRAS = ('label', 'macro')
@@ -126,21 +129,28 @@ def write(
     OSError
         If the disk is full, or not to be written.
     """
-    path = Path(path)
+    path = _target(path)
+    _check_source(source)
     box = None if region is None else _checked(region, source)
+    levels = None if levels is None else _numbers(levels)
     if unknown := set(drop) - set(_EXTRAS):
         raise ValueError(f'drop: expected names among {", ".join(_EXTRAS)}, found {sorted(unknown)}')
     notes = _notes(source, mpp, channel_names, drop)
     if icc_profile is not None:
+        if not isinstance(icc_profile, bytes | bytearray | memoryview):
+            raise TypeError(f'icc_profile: expected the bytes of a profile, found {icc_profile!r}')
         notes = replace(notes, icc_profile=icc_profile)
     copied = None
     if isinstance(source, Slide) and tile is None and quality is None and compression in {None, 'jpeg'}:
         copied = stored_levels(source, levels, box, only_jpeg=compression == 'jpeg', is_anonymous=bool(drop))
     if copied and notes.mpp_yx is not None and mpp is None:
-        notes = replace(notes, mpp_yx=_mpp_of_level(notes.mpp_yx, source, min(levels) if levels else 0))
+        notes = replace(notes, mpp_yx=_mpp_of_level(notes.mpp_yx, source, 0 if levels is None else min(levels)))
     if copied is None and levels is not None:
+        asked = {'quality': quality, 'tile': tile, 'compression': compression}
+        found = ', '.join(f'{name}={value!r}' for name, value in asked.items() if value is not None)
         raise ValueError(
-            'levels: expected a slide whose tiles can be copied as they are, found another source'
+            'levels: expected a slide whose tiles can be copied as they are, found '
+            f'{found or "another source"}'
         )
     with _replacing(path) as part:
         if copied is None:
@@ -161,6 +171,34 @@ def _level_of(slide: Slide, level: StoredLevel | CutLevel, how: _How) -> StoredL
     encoding = make_encoding(how.compression, how.quality, rows.dtype, rows.shape[2])
     pyramid = Pyramid(rows, _SIDE, encoding, BytesIO(), how.max_workers, has_halves=False)
     return StoredLevel(rows.shape, rows.dtype, (_SIDE, _SIDE), encoding.form, pyramid.tiles())
+
+
+def _target(path: str | os.PathLike[str]) -> Path:
+    """Return the path to write to, if there can be a file."""
+    target = Path(path)
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, 'expected the name of a file to write, found a folder', str(target))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, 'expected a folder to write to, found none', str(target.parent))
+    return target
+
+
+def _check_source(source: object) -> None:
+    """Refuse what has no pixels, such as the name of a file."""
+    if not isinstance(source, Tiles) and not hasattr(source, 'shape'):
+        hint = '; open it first' if isinstance(source, str | os.PathLike) else ''
+        raise TypeError(
+            f'source: expected a slide, a level, an array-like or tiles, found {type(source).__name__} '
+            f'{str(source)[:80]!r}{hint}'
+        )
+
+
+def _numbers(levels: Sequence[int]) -> tuple[int, ...]:
+    """Return numbers of levels as such, from any sequence."""
+    try:
+        return tuple(index(level) for level in levels)
+    except TypeError:
+        raise TypeError(f'levels: expected a sequence of numbers, found {levels!r}') from None
 
 
 def _checked(region: BoxLike, source: ArrayLike | Tiles) -> Box:
@@ -189,8 +227,8 @@ def _notes(
     channels = shape[2] if len(shape) > 2 else 1
     if isinstance(channel_names, str):
         raise TypeError(f'channel_names: expected names, one a channel, found the text {channel_names!r}')
-    if channel_names and not isinstance(source, Tiles) and len(channel_names) != channels:
-        raise ValueError(f'channel_names: expected {channels}, one a channel, found {len(channel_names)}')
+    if not isinstance(source, Tiles):  # functions may change theirs
+        _check_names(channel_names, channels)
     extras = {}
     if isinstance(source, Slide):
         extras = {name: source.extra(name) for name in _EXTRAS if name in source.extras and name not in drop}
@@ -200,6 +238,11 @@ def _notes(
         tuple(channel_names),
         extras,
     )
+
+
+def _check_names(names: Sequence[str], channels: int) -> None:
+    if names and len(names) != channels:
+        raise ValueError(f'channel_names: expected {channels}, one a channel, found {len(names)}')
 
 
 @contextmanager
@@ -217,6 +260,8 @@ def _replacing(path: Path) -> Iterator[Path]:
             raise OSError(
                 error.errno, f'expected room on the disk, found none left after {size} bytes', str(path)
             ) from error
+        if error.filename is not None and Path(error.filename).parent == part.parent:  # a name of ours
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     finally:
         part.unlink(missing_ok=True)
@@ -230,6 +275,7 @@ def _write_anew(part: Path, name: str, source: ArrayLike | Tiles, notes: _Notes,
     rows = rows_of(source)
     if rows.dtype.kind == 'b' and rows.shape[2] > 1:
         raise ValueError(f'source: expected one channel of bool, found {rows.shape[2]}')
+    _check_names(notes.channel_names, rows.shape[2])
     encoding = make_encoding(how.compression, how.quality, rows.dtype, rows.shape[2])
     with tempfile.TemporaryFile(dir=part.parent) as file:
         pyramid = Pyramid(rows, side, encoding, file, how.max_workers)
@@ -297,6 +343,8 @@ def _resolution(
     """Return resolution and unit of a level."""
     if mpp_yx is None:
         return {}
+    if min(mpp_yx) < _LEAST_MPP:
+        raise ValueError(f'mpp: expected {_LEAST_MPP:g} at least, which TIFF can tell, found {min(mpp_yx):g}')
     per_y, per_x = (
         _CENTIMETRE / (mpp * (whole / max(1, side)))
         for mpp, whole, side in zip(mpp_yx, full[:2], shape[:2], strict=True)
