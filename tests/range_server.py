@@ -16,9 +16,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """Answers HEAD and GET, with or without a range."""
 
     path_served = Path()
+    has_head = True
 
     def do_HEAD(self) -> None:
-        self._answer(send=False)
+        if self.has_head:
+            self._answer(send=False)
+        else:
+            self.send_error(403)
 
     def do_GET(self) -> None:
         self._answer(send=True)
@@ -45,9 +49,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def served(path: Path) -> Iterator[str]:
+def served(path: Path, *, has_head: bool = True) -> Iterator[str]:
     """Serve a file; yield the address of its folder."""
-    command = [sys.executable, '-m', 'tests.range_server', str(path)]
+    command = [sys.executable, '-m', 'tests.range_server', str(path), *(() if has_head else ('no head',))]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent
     ) as process:
@@ -59,7 +63,7 @@ def served(path: Path) -> Iterator[str]:
 
 
 if __name__ == '__main__':
-    Handler.path_served = Path(sys.argv[1])
+    Handler.path_served, Handler.has_head = Path(sys.argv[1]), len(sys.argv) < 3
     with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler) as opened:
         sys.stdout.write(f'{opened.server_port}\n')
         sys.stdout.flush()

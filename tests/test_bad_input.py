@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import io
 import time
 import tracemalloc
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import bipl
 from bipl import BiplError, CorruptSlideError, Slide, UnsupportedSlideError
 from tests.builders.broken import BROKEN_FILES, truncations
 from tests.builders.patterns import noise_image, smooth_image
@@ -247,3 +249,41 @@ def test_a_path_with_a_nul_is_refused():
 def test_an_unknown_driver_is_refused_with_those_there_are():
     with pytest.raises(UnsupportedSlideError, match=r"driver: expected one of .*tiff.*, found 'vips'"):
         Slide.open(sound_svs(), driver='vips')
+
+
+@pytest.mark.parametrize(
+    ('corner', 'error', 'words'),
+    [
+        (0, TypeError, r'yx_offset: expected a place \(y, x\), found 0'),
+        ((0,), TypeError, r'yx_offset: expected a place \(y, x\), found \(0,\)'),
+        ('ab', TypeError, "yx_offset: expected a place .* found 'ab'"),
+        ((float('nan'), 0), ValueError, r'yx_offset: expected finite numbers, found \(nan, 0\)'),
+        ((0, float('inf')), ValueError, 'yx_offset: expected finite numbers'),
+    ],
+)
+def test_a_corner_that_is_none_is_refused(corner, error, words):
+    with (
+        Slide.open(build_tiff([Directory(image=noise_image(20, 30))])) as slide,
+        pytest.raises(error, match=words),
+    ):
+        slide.at(corner, 5, scale=0.5)
+
+
+def test_what_a_user_may_mistake_is_told_what_to_write():
+    with Slide.open(build_tiff([Directory(image=noise_image(20, 30))]), mpp=0.5) as slide:
+        for wrong in ((100, 100), 'a', 1.5):
+            with pytest.raises(TypeError, match='max_size: expected a whole number'):
+                slide.thumbnail(wrong)
+        for name in ('scale', 'mpp'):
+            with pytest.raises(TypeError, match=f"{name}: expected a number, found '2'"):
+                slide.at((0, 0), 5, **{name: '2'})
+    with pytest.raises(TypeError, match=r"expected Slide\.open\('a\.svs'\)"):
+        Slide('a.svs')
+
+
+@pytest.mark.skipif(importlib.util.find_spec('paramiko') is not None, reason='paramiko is installed')
+def test_a_url_whose_file_system_lacks_a_package_says_so():
+    pytest.importorskip('fsspec')
+    pytest.importorskip('aiohttp')
+    with pytest.raises(bipl.MissingDependencyError, match='paramiko'):
+        Slide.open('sftp://host/a.tif')

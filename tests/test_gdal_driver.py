@@ -154,17 +154,27 @@ def test_urls(server: str) -> None:
             assert slide.driver == 'gdal'
             np.testing.assert_array_equal(slide[100:300, 200:300], IMAGE[100:300, 200:300])
             assert slide.downsamples == (1, 2)
-    with pytest.raises(bipl.BiplError):
-        Slide.open(f'{server}/none.tif', driver='gdal')
+    for prefix in ('', '/vsicurl/'):
+        with pytest.raises(FileNotFoundError, match=r'none\.tif'):
+            Slide.open(f'{prefix}{server}/none.tif', driver='gdal')
 
 
-def test_credentials_of_urls_are_not_shown(server: str) -> None:
-    url = f'{server}/none.tif?signature=c0ffee'.replace('://', '://me:pa55word@')
-    with pytest.raises(bipl.BiplError) as raised:
+def test_servers_that_answer_no_head_are_read(tiff: Path) -> None:
+    with served(tiff, has_head=False) as server, Slide.open(f'{server}/slide.tif', driver='gdal') as slide:
+        np.testing.assert_array_equal(slide[100:300, 200:300], IMAGE[100:300, 200:300])
+
+
+@pytest.mark.parametrize('prefix', ['', '/vsicurl/'])
+def test_credentials_of_urls_are_not_shown(server: str, prefix: str) -> None:
+    url = prefix + f'{server}/none.tif?signature=c0ffee'.replace('://', '://me:pa55word@')
+    with pytest.raises(FileNotFoundError) as raised:
         Slide.open(url, driver='gdal')
     assert not any(word in str(raised.value) for word in ('c0ffee', 'pa55word'))
+
+
+def test_options_of_a_url_are_not_for_gdal(server: str) -> None:
     with pytest.raises(bipl.UnsupportedSlideError, match='expected a path, found the URL'):
-        Slide.open(url, driver='gdal', storage_options={'headers': {}})
+        Slide.open(f'{server}/slide.tif', driver='gdal', storage_options={'headers': {}})
 
 
 def test_each_thread_has_a_dataset_of_its_own(tiff: Path) -> None:

@@ -427,7 +427,7 @@ def test_masks_of_other_axes_are_refused(mask: Any) -> None:
 
 @pytest.mark.parametrize('max_workers', [0, 1, 4])
 def test_a_function_that_stops_an_iteration_ends_no_other_without_a_word(max_workers: int) -> None:
-    def stop(data: np.ndarray) -> np.ndarray:
+    def stop(_: np.ndarray) -> np.ndarray:
         raise StopIteration
 
     with pytest.raises(RuntimeError):
@@ -435,7 +435,9 @@ def test_a_function_that_stops_an_iteration_ends_no_other_without_a_word(max_wor
 
 
 def test_what_is_no_image_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"image: expected a slide, a level or an array-like, found 'slide\.svs'"):
+    with pytest.raises(
+        TypeError, match=r"image: expected a slide, a level or an array-like, found 'slide\.svs'"
+    ):
         Mosaic(40).iterate('slide.svs')  # type: ignore[arg-type]
     with pytest.raises(ValueError, match='max_workers'):
         list(Mosaic(40).iterate(IMAGE, max_workers=-1))

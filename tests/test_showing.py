@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bipl import Slide
+from bipl import ClosedSlideError, Slide
 from bipl.ops.display import html_card, to_display, to_png
 from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.svs import build_svs
@@ -189,3 +189,17 @@ def test_the_demonstration_goes_on_past_an_unreadable_extra(tmp_path, compressio
         'a-crop.png',
         'a-macro.png',
     }
+
+
+def test_properties_outlast_the_slide_but_for_what_is_computed_of_the_file(tmp_path):
+    path = tmp_path / 'a.svs'
+    path.write_bytes(build_svs(smooth_image(300, 400)))
+    slide = Slide.open(path)
+    properties = slide.properties
+    slide.close()
+    assert properties['openslide.vendor'] == 'aperio'
+    assert 'openslide.quickhash-1' not in dict(properties)
+    assert len(properties) == len(list(properties)) == len(dict(properties)) > 5
+    assert 'aperio' in repr(properties)
+    with pytest.raises(ClosedSlideError):
+        properties['openslide.quickhash-1']

@@ -527,7 +527,7 @@ def test_what_cannot_be_written_to_is_said_before_anything_is_read(tmp_path: Pat
 
     with pytest.raises(IsADirectoryError, match=f'found a folder.*{tmp_path.name}'):
         write(tmp_path, Unread())
-    with pytest.raises(FileNotFoundError, match='expected a folder to write to.*none'):
+    with pytest.raises(FileNotFoundError, match=r'expected a folder to write to.*none'):
         write(tmp_path / 'none' / 'a.tif', Unread())
     with pytest.raises(TypeError, match=r"found str 'slide\.svs'; open it first"):
         write(tmp_path / 'a.tif', 'slide.svs')  # type: ignore[arg-type]
@@ -544,7 +544,7 @@ def test_a_folder_that_is_not_to_be_written_is_named_by_the_path(tmp_path: Path)
 
 def test_levels_are_of_copies_alone(path: Path) -> None:
     with Slide.open(build_svs(IMAGE, downsamples=(1, 4))) as slide:
-        with pytest.raises(ValueError, match='levels: expected a slide whose tiles can be copied.*found quality=90'):
+        with pytest.raises(ValueError, match=r'levels: expected a slide whose.*found quality=90'):
             write(path, slide, levels=[0], quality=90)
         with pytest.raises(TypeError, match='levels: expected a sequence of numbers, found 0'):
             write(path, slide, levels=0)  # type: ignore[arg-type]

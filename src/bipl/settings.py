@@ -134,7 +134,10 @@ def _clip(value: object) -> float:
     if isinstance(value, bool):
         return _USUAL_CLIP * value
     if not isinstance(value, int | float) or not (value == 0 or 1 <= value < inf):
-        raise ValueError(f'setting clahe: expected on, off, or a finite number from 1, found {value!r}')
+        raise ValueError(
+            'setting clahe: expected True, False (BIPL_CLAHE: on, off), or a finite number from 1, '
+            f'found {value!r}'
+        )
     return float(value)
 
 

@@ -4,6 +4,7 @@ Sources: GDAL's documentation of `OVERVIEW_LEVEL`, of multi-threading (a dataset
 of its virtual file systems and of its configuration options.
 """
 
+import errno
 import os
 from collections.abc import Hashable
 from contextlib import suppress
@@ -28,7 +29,7 @@ from bipl.errors import (
 from bipl.geometry import RegularGrid
 from bipl.settings import Settings
 from bipl.storage.source import Access, Sourceable, file_identity
-from bipl.storage.urls import clean_name, is_url, secrets_of, without_secrets
+from bipl.storage.urls import clean_name, secrets_of, without_secrets
 from bipl.vendors.info import SlideInfo, default_background
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -55,7 +56,7 @@ class GdalDriver(Driver):
         name = path_of(source, self.name, schemes=_URLS)
         key = _key(name)
         self._datasets = Datasets(name)
-        self.info = _describe(clean_name(name) if is_url(name) else name, key, self._datasets)
+        self.info = _describe(clean_name(name) if '://' in name else name, key, self._datasets)
 
     def close(self) -> None:
         """Let go of the datasets; those of other threads go when they end, or ask again."""
@@ -88,7 +89,7 @@ class Datasets:
 
     def cleaned(self, error: GdalError) -> GdalError:
         """Return an error without the credentials that a URL may hold."""
-        secrets = secrets_of(self._name, {}) if is_url(self._name) else frozenset[str]()
+        secrets = secrets_of(self._name, {}) if '://' in self._name else frozenset[str]()
         return GdalError(without_secrets(str(error), secrets)) if secrets else error
 
     def forget(self) -> None:
@@ -218,9 +219,11 @@ def _check_is_unsigned(name: str) -> None:
             )
 
 
-def _refused(name: str, error: GdalError) -> BiplError:
+def _refused(name: str, error: GdalError) -> BiplError | FileNotFoundError:
     """Return what to raise for what GDAL does not open."""
     said = str(error)
+    if any(f'HTTP response code: {status}' in said for status in (404, 410)):
+        return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
     kind = UnsupportedSlideError if 'not recognized' in said or 'not supported' in said else CorruptSlideError
     return kind(f'{name}: expected a raster that GDAL opens, found what it says: {said}')
 

@@ -28,6 +28,7 @@ _OPTIONS: dict[str, Any] = {
     'GDAL_HTTP_CONNECTTIMEOUT': 10,  # seconds; there is no limit else
     'GDAL_HTTP_TIMEOUT': 60,
     'GDAL_HTTP_MAX_RETRY': 2,
+    'CPL_VSIL_CURL_USE_HEAD': 'NO',  # which servers refuse whose URLs are signed for GET
     'GDAL_CACHEMAX': 16,  # megabytes: decoded tiles are in our own cache
 }
 # Bytes after the last block, and versions of JFIF: nothing is lost.

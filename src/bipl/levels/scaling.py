@@ -28,6 +28,8 @@ def checked_scale(name: str, value: object) -> float:
         If it is not above 0, or not finite.
     """
     try:
+        if isinstance(value, str | bytes):
+            raise TypeError
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         raise TypeError(f'{name}: expected a number, found {value!r}') from None
@@ -55,6 +57,25 @@ def checked_size(size: int | tuple[int, int]) -> tuple[int, int]:
     if height < 1 or width < 1:
         raise ValueError(f'size: expected at least 1 pixel along each axis, found {size!r}')
     return height, width
+
+
+def checked_place(yx: object) -> tuple[float, float]:
+    """Return a place `(y, x)`.
+
+    Raises
+    ------
+    TypeError
+        If it is not two numbers.
+    ValueError
+        If one is not finite.
+    """
+    try:
+        y, x = (float(at) for at in yx)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        raise TypeError(f'yx_offset: expected a place (y, x), found {yx!r}') from None
+    if not (isfinite(y) and isfinite(x)):
+        raise ValueError(f'yx_offset: expected finite numbers, found {yx!r}')
+    return y, x
 
 
 def rounded(downsample_yx: tuple[float, float]) -> tuple[float, float]:

@@ -52,6 +52,8 @@ class Slide(Pyramid):
     """
 
     def __init__(self, opening: Opening) -> None:
+        if not isinstance(opening, Opening):
+            raise TypeError(f'Slide: expected Slide.open({opening!r}), found Slide({opening!r})')
         file = open_file(
             opening.source, driver=opening.driver, access=opening.access, settings=opening.settings
         )
@@ -138,8 +140,8 @@ class Slide(Pyramid):
     def properties(self) -> Mapping[str, str]:
         """Texts by name: OpenSlide's (`openslide.objective-power`) and the vendor's own (`aperio.User`).
 
-        They outlast the slide, but for `openslide.quickhash-1`, which is computed from the file when it is
-        asked for.
+        Once asked for they outlast the slide, but for `openslide.quickhash-1`, which is computed from the
+        file when it is asked for itself.
         """
         properties = self._info.properties
         if isinstance(properties, LazyProperties):

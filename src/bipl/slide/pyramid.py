@@ -14,6 +14,7 @@ from bipl.levels.need import Need
 from bipl.levels.rescaled import RescaledLevel
 from bipl.levels.scaling import (
     at_downsample,
+    checked_place,
     checked_scale,
     checked_size,
     coarsest_octave,
@@ -173,6 +174,8 @@ class Pyramid(Image):
 
         Raises
         ------
+        TypeError
+            If the corner is not two numbers, or another argument no number.
         ValueError
             If neither or both of scale and mpp are given, one is no finite number above 0, or a size is
             below 1; or for mpp, if the slide's is unknown.
@@ -180,9 +183,9 @@ class Pyramid(Image):
         if (scale is None) == (mpp is None):
             raise ValueError(f'at: expected scale= or mpp=, found scale={scale!r} and mpp={mpp!r}')
         downsample_yx = self._downsample_of(scale, mpp)
-        shape = checked_size(size)
+        shape, (y, x) = checked_size(size), checked_place(yx_offset)
         image = self._at_downsample(downsample_yx, tol)
-        start = snapped(yx_offset[0] / downsample_yx[0], yx_offset[1] / downsample_yx[1])
+        start = snapped(y / downsample_yx[0], x / downsample_yx[1])
         pixels = read_at(image, start, shape)
         for function in self._functions:
             pixels = call(function, pixels, start, image.downsample_yx)
@@ -217,7 +220,7 @@ class Pyramid(Image):
             Boxes `((y0, y1), (x0, x1))`, all of one size, or centres `(y, x)`; in level-0 pixels.
         size
             Height and width of the results in their own pixels, or one number for both; required for
-            centres.  The pixel at `size // 2` lies at the centre.
+            centres.  The pixel at `size // 2` lies at the centre.  Of boxes, only the corners count then.
         mpp, scale
             Resolution of the results, as in `at`; neither is full resolution.
         out
@@ -261,6 +264,8 @@ class Pyramid(Image):
         Its pixels are area means, made of the cheapest level that is large enough and read in bands, so that
         memory stays bounded; it is not the scanner's own thumbnail, `extra('thumbnail')`.
         """
+        if not isinstance(max_size, int | np.integer):
+            raise TypeError(f'max_size: expected a whole number of pixels, found {max_size!r}')
         if max_size < 1:
             raise ValueError(f'max_size: expected a number of pixels from 1, found {max_size}')
         return self._coarse(max_size).numpy()

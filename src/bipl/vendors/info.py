@@ -1,12 +1,14 @@
 """SlideInfo: what is known of a slide, whoever wrote and whoever reads it."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
 import numpy as np
 
+from bipl.errors import ClosedSlideError
 from bipl.geometry import Box
 from bipl.levels.source import TileSource
 
@@ -56,7 +58,8 @@ class LazyProperties(Mapping[str, str]):
 
     def __iter__(self) -> Iterator[str]:
         for name in tuple(self._costly):
-            self.get(name)
+            with suppress(ClosedSlideError):  # those that are known outlast the file
+                self.get(name)
         return iter(sorted(self._values()))
 
     def __len__(self) -> int:

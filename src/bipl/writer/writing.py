@@ -144,7 +144,9 @@ def write(
     if isinstance(source, Slide) and tile is None and quality is None and compression in {None, 'jpeg'}:
         copied = stored_levels(source, levels, box, only_jpeg=compression == 'jpeg', is_anonymous=bool(drop))
     if copied and notes.mpp_yx is not None and mpp is None:
-        notes = replace(notes, mpp_yx=_mpp_of_level(notes.mpp_yx, source, 0 if levels is None else min(levels)))
+        notes = replace(
+            notes, mpp_yx=_mpp_of_level(notes.mpp_yx, source, 0 if levels is None else min(levels))
+        )
     if copied is None and levels is not None:
         asked = {'quality': quality, 'tile': tile, 'compression': compression}
         found = ', '.join(f'{name}={value!r}' for name, value in asked.items() if value is not None)
@@ -177,7 +179,9 @@ def _target(path: str | os.PathLike[str]) -> Path:
     """Return the path to write to, if there can be a file."""
     target = Path(path)
     if target.is_dir():
-        raise IsADirectoryError(errno.EISDIR, 'expected the name of a file to write, found a folder', str(target))
+        raise IsADirectoryError(
+            errno.EISDIR, 'expected the name of a file to write, found a folder', str(target)
+        )
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, 'expected a folder to write to, found none', str(target.parent))
     return target

@@ -91,7 +91,9 @@ class GenericTransport(UrlTransport):
         if isinstance(caught, FileNotFoundError):
             return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.name)
         if isinstance(caught, ImportError):
-            return MissingDependencyError(f'{self.name}: expected what its file system needs, found {text}')
+            return MissingDependencyError(
+                f'{self.name}: expected what its file system in fsspec needs, found {text}; install that'
+            )
         if isinstance(caught, _FINAL):
             return RemoteError(f'{self.name}: expected an object to read, found {text}')
         return TransientError(text)
