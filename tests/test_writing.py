@@ -413,11 +413,36 @@ def test_a_copy_that_names_nobody_has_no_text_of_its_source(path: Path) -> None:
 def test_a_view_has_what_it_is_told(path: Path) -> None:
     with Slide.open(build_svs(IMAGE, icc=PROFILE)) as slide:
         view = slide.resample(1.0)
-        write(path, view, mpp=1.0, icc_profile=slide.icc_profile, compression='deflate')
+        write(path, view, icc_profile=slide.icc_profile, compression='deflate')
         with Slide.open(path) as written:
             assert written.mpp == pytest.approx(1)
             assert written.icc_profile == PROFILE
             np.testing.assert_array_equal(written.numpy(), view.numpy())
+
+
+def test_the_resolution_of_views_and_tiles_travels_along(path: Path) -> None:
+    with Slide.open(build_svs(IMAGE, downsamples=(1, 4)), mpp=(0.25, 0.5)) as slide:
+        for source, times in (
+            (slide.levels[1], 4),
+            (slide.levels[0].octave(), 2),
+            (slide.levels[0].rescale(0.4), 2.5),
+            (slide.pool(3), 3),
+            (slide.apply(np.negative), 1),
+            (slide.levels[1].apply(np.negative), 4),
+            (Mosaic(64).iterate(slide.levels[1]), 4),
+            (Mosaic(64).iterate(slide).pool(4), 4),
+            (Mosaic(64, 16).iterate(slide).map(np.float32).reweight().merge(), 1),
+        ):
+            write(path, source, compression='deflate')
+            with Slide.open(path) as written:
+                assert written.mpp_yx == pytest.approx((0.25 * times, 0.5 * times), rel=1e-6)
+        write(path, slide.resample(1.0, tol=0.5))
+        with Slide.open(path) as written:
+            assert written.mpp_yx == pytest.approx((1, 1), rel=0.01)
+        for source in (slide.extra('thumbnail'), np.zeros((9, 9), np.uint8)):
+            write(path, source)
+            with Slide.open(path) as written:
+                assert written.mpp is None
 
 
 def test_names_may_be_as_long_as_the_system_takes(tmp_path: Path) -> None:
@@ -563,3 +588,21 @@ def test_a_resolution_that_tiff_cannot_tell_is_refused(path: Path) -> None:
     with pytest.raises(ValueError, match='mpp: expected 1e-05 at least'):
         write(path, IMAGE, mpp=1e-9)
     assert not path.exists()
+
+
+@pytest.mark.parametrize('kind', ['assocalpha', 'unassalpha', 'unspecified'])
+@pytest.mark.parametrize('dtype', ['u1', 'u2'])
+def test_alpha_of_a_slide_stays_alpha(kind: str, dtype: str, path: Path) -> None:
+    file = io.BytesIO()
+    image = noise_image(200, 300, 4, dtype)
+    tifffile.imwrite(file, image, photometric='rgb', extrasamples=[kind], tile=(64, 64))
+    with Slide.open(file.getvalue()) as slide:
+        write(path, slide)
+        expected = slide.numpy()
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages.first
+        np.testing.assert_array_equal(page.asarray(), image)
+        assert page.photometric == (1 if kind == 'unspecified' else 2)
+        assert kind == 'unspecified' or page.extrasamples == ((1,) if kind == 'assocalpha' else (2,))
+    with Slide.open(path) as written:
+        np.testing.assert_array_equal(written.numpy(), expected)

@@ -51,6 +51,11 @@ class Image(ABC):
         return height * width * channels
 
     @property
+    def mpp_yx(self) -> tuple[float, float] | None:
+        """Micrometres per pixel of its own, per axis; None if unknown."""
+        return None
+
+    @property
     def default_workers(self) -> int | None:
         """Threads that `parts` uses when it is not told; None for one a core."""
         return None

@@ -45,6 +45,8 @@ class ImageLevel(Image):
     ----------
     source
         The tiles.
+    mpp_yx
+        Micrometres per pixel of level 0, per axis; None if unknown.
     finer
         The next finer level, out of which absent tiles are rendered; None for background.
     lease
@@ -61,6 +63,7 @@ class ImageLevel(Image):
         settings: Settings,
         lease: Lease,
         downsample_yx: tuple[float, float] = (1.0, 1.0),
+        mpp_yx: tuple[float, float] | None = None,
         finer: 'ImageLevel | None' = None,
         recipe: Recipe | None = None,
     ) -> None:
@@ -91,6 +94,7 @@ class ImageLevel(Image):
         self.background = background
         self._fill: Any = background[0] if len(set(background)) == 1 else np.array(background, source.dtype)
         self.downsample_yx = downsample_yx
+        self._full_mpp_yx = mpp_yx
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -101,6 +105,16 @@ class ImageLevel(Image):
     def dtype(self) -> np.dtype[Any]:
         """Of the samples, as the file has it."""
         return self._dtype
+
+    @property
+    def mpp_yx(self) -> tuple[float, float] | None:
+        """Micrometres per pixel of its own, per axis; None if unknown."""
+        return self.mpp_at(self.downsample_yx)
+
+    def mpp_at(self, downsample_yx: tuple[float, float]) -> tuple[float, float] | None:
+        """Return micrometres per pixel at a downsample of level 0; None if unknown."""
+        full = self._full_mpp_yx
+        return None if full is None else (full[0] * downsample_yx[0], full[1] * downsample_yx[1])
 
     @property
     def tile_shape(self) -> tuple[int, int]:
@@ -313,6 +327,7 @@ class ImageLevel(Image):
                 settings=self.settings,
                 lease=self._lease,
                 downsample_yx=(2 * self.downsample_yx[0], 2 * self.downsample_yx[1]),
+                mpp_yx=self._full_mpp_yx,
                 finer=self if self._finer is not None else None,
                 recipe=(_octave_of, (self,)),
             )

@@ -118,6 +118,11 @@ class MappedLevel(Image):
         return self.base.gathers
 
     @property
+    def mpp_yx(self) -> tuple[float, float] | None:
+        """As the base has it."""
+        return self.base.mpp_yx
+
+    @property
     def default_workers(self) -> int | None:
         """As the base has it."""
         return self.base.default_workers

@@ -70,6 +70,11 @@ class RescaledLevel(Image):
         return self._base.dtype
 
     @property
+    def mpp_yx(self) -> tuple[float, float] | None:
+        """Micrometres per pixel of its own, per axis; None if unknown."""
+        return self._base.mpp_at(self.downsample_yx)
+
+    @property
     def gathers(self) -> bool:
         """As the base does."""
         return self._base.gathers

@@ -11,7 +11,7 @@ from bipl.levels.level import ImageLevel
 from bipl.levels.mapped import Function, MappedLevel
 from bipl.levels.source import TileSource
 from bipl.ops.icc import IccTransform
-from bipl.slide.opening import Opening, checked_fill
+from bipl.slide.opening import Opening, checked_fill, checked_mpp
 from bipl.vendors.info import SlideInfo, default_background
 
 Reopen: TypeAlias = Callable[[Opening, Any], ImageLevel]
@@ -80,6 +80,7 @@ class Extras(Mapping[str, ImageLevel | MappedLevel]):
 def make_levels(info: SlideInfo, opening: Opening, lease: Lease, reopen: Reopen) -> tuple[ImageLevel, ...]:
     """Build the levels; each renders its absent tiles from the one before, if the vendor means that."""
     full = info.levels[0].grid.shape
+    mpp_yx = info.mpp_yx if opening.mpp is None else checked_mpp(opening.mpp)
     background = info.background if opening.fill is None else checked_fill(opening.fill, info.levels[0])
     levels: list[ImageLevel] = []
     for i, source in enumerate(info.levels):
@@ -92,6 +93,7 @@ def make_levels(info: SlideInfo, opening: Opening, lease: Lease, reopen: Reopen)
                 settings=opening.settings,
                 lease=lease,
                 downsample_yx=steps,
+                mpp_yx=mpp_yx,
                 finer=levels[-1] if levels and info.renders_absent else None,
                 recipe=(reopen, (opening, i)),
             )

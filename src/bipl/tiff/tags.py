@@ -46,6 +46,7 @@ class Tag(IntEnum):
     TileByteCounts = 325
     SubIFDs = 330
     InkSet = 332
+    ExtraSamples = 338
     SampleFormat = 339
     JPEGTables = 347
     YCbCrCoefficients = 529

@@ -32,6 +32,8 @@ class TileForm:
         Columns and rows that share one Cb and Cr; None if there are none.
     jpeg_tables
         What all JPEG streams share.
+    alpha
+        What the fourth sample of RGB is, `assocalpha` or `unassalpha`; None if there is none.
     """
 
     compression: int
@@ -39,6 +41,7 @@ class TileForm:
     photometric: str
     subsampling: tuple[int, int] | None = None
     jpeg_tables: bytes | None = None
+    alpha: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import islice
-from operator import index
 from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import uuid4
@@ -17,11 +16,14 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 
-from bipl.geometry import Box, BoxLike, as_box
+from bipl.geometry import BoxLike
 from bipl.ops.mosaic import Tiles
 from bipl.ops.scaling import ArrayLike
 from bipl.slide.facade import Slide
 from bipl.slide.opening import Mpp, checked_mpp
+from bipl.tiff.tags import Tag
+from bipl.tiff.tiles import TiffTiles
+from bipl.writer.checks import check_names, check_source, checked_region, checked_target, numbers
 from bipl.writer.directories import gather_directories
 from bipl.writer.encoding import Compression, make_encoding
 from bipl.writer.pyramid import Pyramid
@@ -45,6 +47,9 @@ _REDUCED = 1
 # What travels along; a thumbnail is made anew from the pyramid, by whoever needs one.
 _EXTRAS = ('label', 'macro')
 _EXTRA_ROWS = 64
+# Of TIFF's ExtraSamples, what tifffile calls them.
+_ALPHAS = {1: 'assocalpha', 2: 'unassalpha'}
+_RGBA = 4
 # What a level is encoded with beside others that were copied.
 _ALIKE: dict[int, Compression] = {1: 'none', 5: 'lzw', 7: 'jpeg', 8: 'deflate', 32946: 'deflate'}
 
@@ -57,6 +62,7 @@ class _Notes:
     icc_profile: bytes | None
     channel_names: tuple[str, ...]
     extras: Mapping[str, Array]
+    alpha: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +102,8 @@ def write(
         A slide, a level, any array-like of (h, w) or (h, w, c), or the merged or stripped tiles of a
         `Mosaic`.  Only a few rows of tiles are in memory.
     mpp
-        Micrometres per pixel, or `(y, x)`; None for those of a slide, else unknown.
+        Micrometres per pixel, or `(y, x)`; None for those of the slide, level or view, also of its tiles, if
+        they are known.
     icc_profile
         Of the pixels; None for that of a slide.
     compression
@@ -129,10 +136,10 @@ def write(
     OSError
         If the disk is full, or not to be written.
     """
-    path = _target(path)
-    _check_source(source)
-    box = None if region is None else _checked(region, source)
-    levels = None if levels is None else _numbers(levels)
+    path = checked_target(path)
+    check_source(source)
+    box = None if region is None else checked_region(region, source)
+    levels = None if levels is None else numbers(levels)
     if unknown := set(drop) - set(_EXTRAS):
         raise ValueError(f'drop: expected names among {", ".join(_EXTRAS)}, found {sorted(unknown)}')
     notes = _notes(source, mpp, channel_names, drop)
@@ -175,46 +182,6 @@ def _level_of(slide: Slide, level: StoredLevel | CutLevel, how: _How) -> StoredL
     return StoredLevel(rows.shape, rows.dtype, (_SIDE, _SIDE), encoding.form, pyramid.tiles())
 
 
-def _target(path: str | os.PathLike[str]) -> Path:
-    """Return the path to write to, if there can be a file."""
-    target = Path(path)
-    if target.is_dir():
-        raise IsADirectoryError(
-            errno.EISDIR, 'expected the name of a file to write, found a folder', str(target)
-        )
-    if not target.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, 'expected a folder to write to, found none', str(target.parent))
-    return target
-
-
-def _check_source(source: object) -> None:
-    """Refuse what has no pixels, such as the name of a file."""
-    if not isinstance(source, Tiles) and not hasattr(source, 'shape'):
-        hint = '; open it first' if isinstance(source, str | os.PathLike) else ''
-        raise TypeError(
-            f'source: expected a slide, a level, an array-like or tiles, found {type(source).__name__} '
-            f'{str(source)[:80]!r}{hint}'
-        )
-
-
-def _numbers(levels: Sequence[int]) -> tuple[int, ...]:
-    """Return numbers of levels as such, from any sequence."""
-    try:
-        return tuple(index(level) for level in levels)
-    except TypeError:
-        raise TypeError(f'levels: expected a sequence of numbers, found {levels!r}') from None
-
-
-def _checked(region: BoxLike, source: ArrayLike | Tiles) -> Box:
-    """Return a region of a source as a box."""
-    if isinstance(source, Tiles):
-        raise TypeError('region: expected an image, found tiles; select them instead')
-    box = as_box(region)
-    if box.is_empty or box != box.intersection(Box(0, source.shape[0], 0, source.shape[1])):
-        raise ValueError(f'region: expected a part of {source.shape[0]} x {source.shape[1]}, found {region}')
-    return box
-
-
 def _mpp_of_level(mpp_yx: tuple[float, float], source: object, level: int) -> tuple[float, float]:
     """Return the resolution of a slide's level."""
     steps = source.levels[level].downsample_yx if isinstance(source, Slide) else (1.0, 1.0)
@@ -226,13 +193,16 @@ def _notes(
 ) -> _Notes:
     """Collect what travels along."""
     image = source.image if isinstance(source, Tiles) else source
-    found = getattr(image, 'mpp_yx', None) if not isinstance(source, Tiles) else None
+    found = getattr(image, 'mpp_yx', None)
+    if found is not None and isinstance(source, Tiles):  # which may be pooled
+        times = source.first.step / source.grid.step
+        found = found[0] * times, found[1] * times
     shape = image.shape
     channels = shape[2] if len(shape) > 2 else 1
     if isinstance(channel_names, str):
         raise TypeError(f'channel_names: expected names, one a channel, found the text {channel_names!r}')
     if not isinstance(source, Tiles):  # functions may change theirs
-        _check_names(channel_names, channels)
+        check_names(channel_names, channels)
     extras = {}
     if isinstance(source, Slide):
         extras = {name: source.extra(name) for name in _EXTRAS if name in source.extras and name not in drop}
@@ -241,12 +211,17 @@ def _notes(
         source.icc_profile if isinstance(source, Slide) else None,
         tuple(channel_names),
         extras,
+        _alpha(source),
     )
 
 
-def _check_names(names: Sequence[str], channels: int) -> None:
-    if names and len(names) != channels:
-        raise ValueError(f'channel_names: expected {channels}, one a channel, found {len(names)}')
+def _alpha(source: object) -> str | None:
+    """Return what the fourth sample of a slide is, as tifffile calls it; None if it is no alpha."""
+    tiles = source._info.levels[0] if isinstance(source, Slide) else None  # noqa: SLF001 - its neighbour above
+    if not isinstance(tiles, TiffTiles) or not tiles.is_rgb:
+        return None
+    samples = tiles.directory.integers(Tag.ExtraSamples, (), most=tiles.image.samples)
+    return next((_ALPHAS[sample] for sample in samples if sample in _ALPHAS), None)
 
 
 @contextmanager
@@ -279,8 +254,10 @@ def _write_anew(part: Path, name: str, source: ArrayLike | Tiles, notes: _Notes,
     rows = rows_of(source)
     if rows.dtype.kind == 'b' and rows.shape[2] > 1:
         raise ValueError(f'source: expected one channel of bool, found {rows.shape[2]}')
-    _check_names(notes.channel_names, rows.shape[2])
+    check_names(notes.channel_names, rows.shape[2])
     encoding = make_encoding(how.compression, how.quality, rows.dtype, rows.shape[2])
+    if notes.alpha is not None and rows.shape[2] == _RGBA:
+        encoding = replace(encoding, form=replace(encoding.form, photometric='rgb', alpha=notes.alpha))
     with tempfile.TemporaryFile(dir=part.parent) as file:
         pyramid = Pyramid(rows, side, encoding, file, how.max_workers)
         tiles: list[Iterable[bytes]] = [pyramid.tiles(), *pyramid.spools]
@@ -334,6 +311,8 @@ def _options(level: StoredLevel) -> dict[str, Any]:
         options['predictor'] = form.predictor
     if form.subsampling is not None:
         options['subsampling'] = form.subsampling
+    if form.alpha is not None:
+        options['extrasamples'] = (form.alpha,)
     if form.jpeg_tables is not None:
         options['jpegtables'] = form.jpeg_tables
     if form.compression == 7 and form.photometric == 'rgb':

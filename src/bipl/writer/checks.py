@@ -1,0 +1,57 @@
+"""What `write` is asked for, checked before anything is read."""
+
+import errno
+import os
+from collections.abc import Sequence
+from operator import index
+from pathlib import Path
+
+from bipl.geometry import Box, BoxLike, as_box
+from bipl.ops.mosaic import Tiles
+from bipl.ops.scaling import ArrayLike
+
+
+def checked_target(path: str | os.PathLike[str]) -> Path:
+    """Return the path to write to, if there can be a file."""
+    target = Path(path)
+    if target.is_dir():
+        raise IsADirectoryError(
+            errno.EISDIR, 'expected the name of a file to write, found a folder', str(target)
+        )
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, 'expected a folder to write to, found none', str(target.parent))
+    return target
+
+
+def check_source(source: object) -> None:
+    """Refuse what has no pixels, such as the name of a file."""
+    if not isinstance(source, Tiles) and not hasattr(source, 'shape'):
+        hint = '; open it first' if isinstance(source, str | os.PathLike) else ''
+        raise TypeError(
+            f'source: expected a slide, a level, an array-like or tiles, found {type(source).__name__} '
+            f'{str(source)[:80]!r}{hint}'
+        )
+
+
+def numbers(levels: Sequence[int]) -> tuple[int, ...]:
+    """Return numbers of levels as such, from any sequence."""
+    try:
+        return tuple(index(level) for level in levels)
+    except TypeError:
+        raise TypeError(f'levels: expected a sequence of numbers, found {levels!r}') from None
+
+
+def checked_region(region: BoxLike, source: ArrayLike | Tiles) -> Box:
+    """Return a region of a source as a box."""
+    if isinstance(source, Tiles):
+        raise TypeError('region: expected an image, found tiles; select them instead')
+    box = as_box(region)
+    if box.is_empty or box != box.intersection(Box(0, source.shape[0], 0, source.shape[1])):
+        raise ValueError(f'region: expected a part of {source.shape[0]} x {source.shape[1]}, found {region}')
+    return box
+
+
+def check_names(names: Sequence[str], channels: int) -> None:
+    """Refuse names of channels that are not as many."""
+    if names and len(names) != channels:
+        raise ValueError(f'channel_names: expected {channels}, one a channel, found {len(names)}')
