@@ -441,3 +441,10 @@ def test_what_is_no_image_is_refused() -> None:
         Mosaic(40).iterate('slide.svs')  # type: ignore[arg-type]
     with pytest.raises(ValueError, match='max_workers'):
         list(Mosaic(40).iterate(IMAGE, max_workers=-1))
+
+
+@pytest.mark.parametrize('other', [np.zeros((40, 40, 3), np.float32), np.zeros((40, 40, 1), np.uint8)])
+def test_tiles_of_many_kinds_are_not_put_together(other: np.ndarray) -> None:
+    tiles = [((0, 0), (0, 0), np.zeros((40, 40, 3), np.uint8)), ((0, 1), (0, 40), other)]
+    with pytest.raises(ValueError, match=r'tile \(0, 1\): expected 3 channels of uint8 as'):
+        ops.get_fusion(tiles)

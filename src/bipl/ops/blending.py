@@ -150,7 +150,7 @@ def get_fusion(tiles: Iterable[Any], shape: tuple[int, ...] | None = None) -> Ar
     Raises
     ------
     ValueError
-        If there is no tile.
+        If there is no tile, or they differ in dtype or channels.
     """
     grid = getattr(tiles, 'grid', None)
     if shape is None and isinstance(grid, TileGrid):
@@ -162,12 +162,16 @@ def get_fusion(tiles: Iterable[Any], shape: tuple[int, ...] | None = None) -> Ar
         )
     out: Array | None = None
     count = 0
-    for _, (y, x), data in tiles:
+    for idx, (y, x), data in tiles:
         count += 1
-        if out is None:
-            channels = data.shape[2] if data.ndim == 3 else 1
-            out = np.zeros((*shape[:2], channels), data.dtype)
         part = data if data.ndim == 3 else data[:, :, None]
+        if out is None:
+            out = np.zeros((*shape[:2], part.shape[2]), part.dtype)
+        if part.dtype != out.dtype or part.shape[2] != out.shape[2]:
+            raise ValueError(
+                f'tile {idx}: expected {out.shape[2]} channels of {out.dtype} as the first has, found '
+                f'{part.shape[2]} of {part.dtype}'
+            )
         room = out[max(y, 0) : max(y + part.shape[0], 0), max(x, 0) : max(x + part.shape[1], 0)]
         top, left = max(-y, 0), max(-x, 0)
         room[...] = part[top : top + room.shape[0], left : left + room.shape[1]]

@@ -30,7 +30,8 @@ def tissue_mask(image: Any, mpp: float = 8.0) -> Mask:
     Parameters
     ----------
     image
-        A slide, read at `mpp`; or (h, w, 3) uint8 or uint16, which is at that resolution already.
+        A slide, read at `mpp`; or (h, w, 3) uint8 or uint16, which is at that resolution already.  Of uint16
+        65535 is white: shift samples of 12 bits.
     mpp
         Micrometres per pixel of the mask.
 
