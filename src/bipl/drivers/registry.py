@@ -75,15 +75,22 @@ def _may_name_drivers(folder: str) -> bool:
     for name in names:
         if name.endswith('.egg'):
             return True
-        if name.endswith(('.dist-info', '.egg-info')):
-            try:  # a hundred of these: without paths, in a third of the time
-                with open(os.path.join(folder, name, 'entry_points.txt'), 'rb', 0) as file:  # noqa: PTH118, PTH123
-                    text = file.read()
-            except OSError:
-                continue
-            if ENTRY_POINTS.encode() in text:
-                return True
+        if name.endswith(('.dist-info', '.egg-info')) and _names_group(
+            f'{folder or "."}/{name}/entry_points.txt'
+        ):
+            return True
     return False
+
+
+def _names_group(path: str) -> bool:
+    """Whether a file is there that names the group.  Of a hundred most are not: without paths and errors."""
+    if not os.access(path, os.R_OK):
+        return False
+    try:
+        with open(path, 'rb', 0) as file:  # noqa: PTH123
+            return ENTRY_POINTS.encode() in file.read()
+    except OSError:
+        return False
 
 
 def _loaded(driver: type[Driver] | str) -> type[Driver]:
