@@ -287,3 +287,9 @@ def test_a_url_whose_file_system_lacks_a_package_says_so():
     pytest.importorskip('aiohttp')
     with pytest.raises(bipl.MissingDependencyError, match='paramiko'):
         Slide.open('sftp://host/a.tif')
+
+
+def test_a_url_without_any_driver_for_it_says_so():
+    pytest.importorskip('fsspec')
+    with bipl.env(drivers=('gdal',)), pytest.raises(UnsupportedSlideError, match='BIPL_DRIVERS'):
+        Slide.open('s3://bucket/a.unknown')

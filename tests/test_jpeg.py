@@ -74,6 +74,19 @@ def test_an_unknown_version_of_jfif_is_no_damage() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    'end', [b'\xff\xff\xd9', b'\xff\xd9\xff\xd9', b'\xff\xd9\0\0\xff\xd9', b'\xff\xd9more\xff\xd9']
+)
+def test_padding_before_an_odd_end_is_no_damage(end: bytes) -> None:
+    data = stream()
+    np.testing.assert_array_equal(
+        jpeg.decode(data[:-2] + b'\0' * 34 + end, RGB, IMAGE.shape[:2]),
+        jpeg.decode(data, RGB, IMAGE.shape[:2]),
+    )
+    with pytest.raises(ValueError, match='extraneous bytes'):
+        jpeg.decode(data[:-2] + b'\x3c\x91\x07' + end + bytes(64) + b'\xff\xd9', RGB, IMAGE.shape[:2])
+
+
 @pytest.mark.parametrize('rest', [b'\x20\x20\0\x20', b'\x3c\x91\x07'])
 def test_what_is_left_of_a_stream_whose_blocks_end_early_is_no_padding(rest: bytes) -> None:
     data = stream()

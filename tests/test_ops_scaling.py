@@ -112,3 +112,10 @@ def test_codes_that_are_none_are_refused() -> None:
 def test_sizes_below_one_are_refused() -> None:
     with pytest.raises(ValueError, match='hw: expected at least 1 pixel'):
         ops.resize(IMAGE, (0, 5))
+
+
+def test_what_normalize_loc_gives_is_a_place_to_crop():
+    loc = ops.normalize_loc(np.s_[:4, :4], IMAGE.shape)
+    np.testing.assert_array_equal(
+        ops.rescale_crop(IMAGE, *loc, scale=2.0), ops.rescale_crop(IMAGE, *loc[:2], scale=2.0)
+    )

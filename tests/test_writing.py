@@ -606,3 +606,17 @@ def test_alpha_of_a_slide_stays_alpha(kind: str, dtype: str, path: Path) -> None
         assert kind == 'unspecified' or page.extrasamples == ((1,) if kind == 'assocalpha' else (2,))
     with Slide.open(path) as written:
         np.testing.assert_array_equal(written.numpy(), expected)
+
+
+def test_a_row_of_tiles_without_pixels_is_none(path: Path) -> None:
+    image = np.arange(25, dtype=np.uint8).reshape(5, 5)
+    tiles = Mosaic(4, 4).iterate(image).pool(2).strip()
+    write(path, tiles, compression='none')
+    assert levels_of(path)[0].shape[:2] == tiles.numpy().shape[:2]
+
+
+@pytest.mark.parametrize('kind', [bytearray, memoryview])
+def test_a_profile_may_be_any_bytes(kind: type, path: Path) -> None:
+    write(path, IMAGE, icc_profile=kind(PROFILE))
+    with Slide.open(path) as written:
+        assert written.icc_profile == PROFILE

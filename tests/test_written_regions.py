@@ -1,6 +1,8 @@
 """Regions of slides, copied: which levels there are, and that nothing outside of them is in the file."""
 
 import io
+from itertools import pairwise
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 import simplejpeg
 import tifffile
 
-from bipl import Slide, write
+from bipl import CorruptSlideError, Slide, write
 from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.svs import build_svs
 from tests.formulas import decibels
@@ -121,3 +123,61 @@ def test_a_copy_that_names_nobody_has_nothing_behind_the_samples_of_a_tile(
             np.testing.assert_array_equal(written.numpy(), image)
             np.testing.assert_array_equal(tiff.asarray(), image)
             assert tiff.pages[0].compression == (1 if compression is None else {'lzw': 5}.get(compression, 8))
+
+
+@pytest.mark.parametrize('factor', [5, 6.5])
+def test_no_pixel_of_a_copy_that_names_nobody_is_made_of_others(factor: float, tmp_path: Path) -> None:
+    image = np.zeros((1300, 1300, 1), np.uint8)
+    image[1024:] = image[:, 1024:] = 200
+    side = round(1300 / factor)
+    edges = np.linspace(0, 1300, side + 1)
+    means = np.array([image[512, int(a) : ceil(b), 0].mean() for a, b in pairwise(edges)])
+    small = np.maximum(means[:, None], means).astype(np.uint8)
+    source, path = tmp_path / 'source.tif', tmp_path / 'copy.tif'
+    with tifffile.TiffWriter(source) as tiff:
+        tiff.write(image, tile=(128, 128), subifds=1, compression='deflate')
+        tiff.write(small, tile=(128, 128), subfiletype=1, compression='deflate')
+    with Slide.open(source) as slide:
+        assert len(slide.levels) == 2
+        write(path, slide, region=((0, 1024), (0, 1024)), drop=DROP)
+        with Slide.open(path) as written:
+            assert len(written.levels) == 2
+            assert not any(level.numpy().any() for level in written.levels)
+        write(path, slide, region=((1024, 1300), (0, 1300)), drop=DROP)
+        with Slide.open(path) as written:
+            assert written.shape == (276, 1300, 1)
+
+
+@pytest.mark.parametrize('compression', ['adobe_deflate', 'lzw'])
+def test_a_broken_tile_is_named_where_it_cannot_be_cleaned(compression: str, tmp_path: Path) -> None:
+    file = io.BytesIO()
+    tifffile.imwrite(
+        file, noise_image(100, 160, 3), tile=(64, 64), compression=compression, photometric='rgb'
+    )
+    data = bytearray(file.getvalue())
+    with tifffile.TiffFile(io.BytesIO(bytes(data))) as tiff:
+        start, size = tiff.pages[0].dataoffsets[1], tiff.pages[0].databytecounts[1]
+    for damage in (slice(start, start + 8), slice(start + size // 2, start + size)):
+        broken = data.copy()
+        broken[damage] = b'\xff' * (damage.stop - damage.start)
+        with Slide.open(bytes(broken)) as slide, pytest.raises(CorruptSlideError, match='row 0, column 1'):
+            write(tmp_path / 'copy.tif', slide, drop=DROP)
+    assert not list(tmp_path.iterdir())
+
+
+def test_levels_that_jpeg_cannot_hold_are_encoded_without_loss(tmp_path: Path) -> None:
+    source, path = tmp_path / 'source.tif', tmp_path / 'copy.tif'
+    image = (smooth_image(512, 512)[:, :, :1].astype(np.uint16) << 4) + 5
+    with tifffile.TiffWriter(source) as tiff:
+        for i, pixels in enumerate((image, image[::2, ::2])):
+            tiff.write(
+                pixels,
+                tile=(128, 128),
+                compression='jpeg',
+                compressionargs={'lossless': True, 'bitspersample': 16},
+                subfiletype=int(i > 0),
+            )
+    with Slide.open(source) as slide:
+        write(path, slide, region=((128, 384), (128, 384)))
+        with Slide.open(path) as written:
+            np.testing.assert_array_equal(written.levels[1].numpy(), slide.levels[1][64:192, 64:192])

@@ -32,11 +32,14 @@ _ADOBE = b'\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00'
 _ADOBE_MARKERS = {None: b'', 'RGB': _ADOBE + b'\x00', 'YCBCR': _ADOBE + b'\x01'}
 _FIRST = b'\xff\xd8'
 _END = b'\xff\xd9'
+_SCAN = b'\xff\xda'
+# With the fill bytes before it, which libjpeg does not count.
+_LAST_MARKER = re.compile(rb'\xff+\xd9')
 _RESTARTS = bytes((0xFF, _DRI, 0, 4))
 # All blocks that were wanted were decoded, and bytes follow before the end of the image.
 _FOLLOWED = re.compile(r'^Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9')
 # What scanners pad streams with.
-_PADS = b'\x00\x20\xff'
+_PADS = frozenset((b'\x00', b'\x20'))
 _BLOCK = 8
 
 
@@ -308,9 +311,11 @@ def _is_complete(said: str, stream: Buffer, *, is_cut: bool) -> bool:
     if followed is None or is_cut:
         return followed is not None
     data = bytes(stream)
-    end = data.rfind(_END)
-    pad = data[end - 1 : end]
-    return pad in _PADS and not data[max(0, end - int(followed[1])) : end].strip(pad)
+    end = _LAST_MARKER.search(data, data.find(_SCAN))
+    if end is None:
+        return False
+    rest = data[max(0, end.start() - int(followed[1])) : end.start()]
+    return rest[:1] in _PADS and not rest.strip(rest[:1])
 
 
 def _start(form: SegmentFormat, colours: str | None) -> bytes | None:

@@ -74,6 +74,7 @@ def _unsupported(name: str, reasons: list[tuple[str, BiplError]]) -> BiplError:
         return reasons[0][1]
     said = ''.join(f'\n  {driver}: {error}' for driver, error in reasons) or ' there is none (BIPL_DRIVERS)'
     # Of a URL only one knows whether it is one of a slide: who speaks to such servers.
-    is_missing = _are_missing(reasons) or (is_url(name) and isinstance(reasons[0][1], MissingDependencyError))
+    is_far = bool(reasons) and is_url(name) and isinstance(reasons[0][1], MissingDependencyError)
+    is_missing = is_far or _are_missing(reasons)
     kind = MissingDependencyError if is_missing else UnsupportedSlideError
     return kind(f'{name}: expected a slide that one of the drivers reads, found none that does:{said}')

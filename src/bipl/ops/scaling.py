@@ -90,6 +90,7 @@ def crop(image: ArrayLike, loc: Sequence[Span], scales: tuple[float, float], int
     if interpolation not in range(LANCZOS + 1):
         raise ValueError(f'interpolation: expected a code of OpenCV, 0 to {LANCZOS}, found {interpolation!r}')
     sizes = zip(image.shape[len(loc) : 2], scales[len(loc) :], strict=True)
+    loc = loc[:2]  # what `normalize_loc` gives has channels, too
     spans = [*loc, *((0, max(1, int(size / scale))) for size, scale in sizes)]
     shape = tuple(max(stop - start, 0) for start, stop in spans)
     if 0 in shape:

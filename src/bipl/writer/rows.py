@@ -144,10 +144,11 @@ def in_bands(bands: Iterable[Array], height: int) -> Iterator[Array]:
             part, rest = rest[:missing], rest[missing:]
             missing -= len(part)
             parts.append(part.copy() if missing else part)  # what waits holds nothing of its band
+            del part
             if not missing:
                 yield _joined(parts)
                 parts, missing = [], height
-        del band, rest, part
+        del band, rest
     if parts:
         yield _joined(parts)
 

@@ -4,6 +4,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import floor
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,7 @@ def stored_levels(
             return None
         if any(source.locate(i)[1] == 0 for i in range(source.grid.rows * source.grid.columns)):
             return None  # an absent tile is what other readers make of it
-        box = _in_level(region, slide._stored[number].downsample_yx, source.grid.shape)  # noqa: SLF001
+        box = _in_level(region, slide, number, is_anonymous=is_anonymous)
         why_not = _why_not(source, box, is_anonymous=is_anonymous)
         if box is not None and not why_not:
             found.append(_stored(source, box, is_anonymous=is_anonymous))
@@ -137,17 +138,24 @@ def _why_not(tiles: TiffTiles, box: Box | None, *, is_anonymous: bool) -> str:
     return ''
 
 
-def _in_level(region: Box | None, downsample_yx: tuple[float, float], shape: tuple[int, int]) -> Box | None:
-    """Return a region in pixels of a level; None if it begins between two."""
+def _in_level(region: Box | None, slide: Slide, number: int, *, is_anonymous: bool) -> Box | None:
+    """Return a region in pixels of a level; None if it begins between two, or has none.
+
+    The last pixel may lie half outside, but not of an anonymous one.
+    """
+    level = slide._stored[number]  # noqa: SLF001 - its neighbour above
+    height, width = level.shape[:2]
     if region is None:
-        return Box(0, shape[0], 0, shape[1])
+        return Box(0, height, 0, width)
     bounds = []
-    for axis, (start, stop) in enumerate(region.pair):
-        first = start / downsample_yx[axis]
-        if not first.is_integer():
+    for (start, stop), step, size, full in zip(
+        region.pair, level.downsample_yx, (height, width), slide.shape[:2], strict=True
+    ):
+        first, last = start / step, size if stop == full else stop / step
+        stops = floor(last) if is_anonymous else min(max(round(last), int(first) + 1), size)
+        if not first.is_integer() or stops <= first:
             return None
-        last = min(shape[axis], max(round(stop / downsample_yx[axis]), int(first) + 1))
-        bounds += [int(first), last]
+        bounds += [int(first), stops]
     return Box(*bounds)
 
 
@@ -217,14 +225,26 @@ def without_texts(stream: bytes) -> bytes:
 
 
 def without_rest(data: bytes, compression: int, size_bytes: int) -> bytes:
-    """Return a tile, stored without loss, without what lies behind so many bytes of samples."""
+    """Return a tile, stored without loss, without what lies behind so many bytes of samples.
+
+    Raises
+    ------
+    ValueError, RuntimeError, zlib.error
+        If it does not unpack to as many.
+    """
     if compression == _NONE:
         return data[:size_bytes]
     if compression == _LZW:
+        samples = lzw.decode(data, out=size_bytes)
+    else:
+        samples = zlib.decompressobj().decompress(data, size_bytes)
+    if len(samples) < size_bytes:
+        raise ValueError(f'expected {size_bytes} bytes of samples, found {len(samples)}')
+    if compression == _LZW:
         import imagecodecs
 
-        return bytes(imagecodecs.lzw_encode(lzw.decode(data, out=size_bytes)))
-    return zlib.compress(zlib.decompressobj().decompress(data, size_bytes))
+        return bytes(imagecodecs.lzw_encode(samples))
+    return zlib.compress(samples)
 
 
 def _segment(marker: int, body: bytes) -> bytes:
@@ -269,4 +289,7 @@ class _Bytes(Iterable[bytes]):
         compression = self._tiles.image.compression
         if compression == _JPEG:
             return without_texts(data)
-        return without_rest(data, compression, self._size_bytes)
+        try:
+            return without_rest(data, compression, self._size_bytes)
+        except (ValueError, RuntimeError, zlib.error) as error:
+            raise self._tiles.directory.corrupt(f'{self._tiles.grid.describe(tile)}: {error}') from error

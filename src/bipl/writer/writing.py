@@ -50,8 +50,8 @@ _EXTRA_ROWS = 64
 # Of TIFF's ExtraSamples, what tifffile calls them.
 _ALPHAS = {1: 'assocalpha', 2: 'unassalpha'}
 _RGBA = 4
-# What a level is encoded with beside others that were copied.
-_ALIKE: dict[int, Compression] = {1: 'none', 5: 'lzw', 7: 'jpeg', 8: 'deflate', 32946: 'deflate'}
+# What a level is encoded with beside others that were copied; beside JPEG as is usual for its samples.
+_ALIKE: dict[int, Compression] = {1: 'none', 5: 'lzw', 8: 'deflate', 32946: 'deflate'}
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ def write(
     if icc_profile is not None:
         if not isinstance(icc_profile, bytes | bytearray | memoryview):
             raise TypeError(f'icc_profile: expected the bytes of a profile, found {icc_profile!r}')
-        notes = replace(notes, icc_profile=icc_profile)
+        notes = replace(notes, icc_profile=bytes(icc_profile))
     copied = None
     if isinstance(source, Slide) and tile is None and quality is None and compression in {None, 'jpeg'}:
         copied = stored_levels(source, levels, box, only_jpeg=compression == 'jpeg', is_anonymous=bool(drop))
@@ -167,8 +167,8 @@ def write(
             _write_anew(part, path.name, source, notes, _How(compression, quality, tile, max_workers))
         else:
             assert isinstance(source, Slide)  # noqa: S101
-            alike = _ALIKE[next(level.form.compression for level in copied if isinstance(level, StoredLevel))]
-            how = _How(alike, None, None, max_workers)
+            first = next(level for level in copied if isinstance(level, StoredLevel))
+            how = _How(_ALIKE.get(first.form.compression), None, None, max_workers)
             _write_levels(part, path.name, [_level_of(source, level, how) for level in copied], notes)
 
 
