@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import bipl
 from tests.builders.patterns import smooth_image
 from tests.builders.svs import build_svs
 
@@ -213,3 +215,7 @@ threading.Thread(target=lambda: [slide.numpy() for _ in range(10**9)], daemon=Tr
 @pytest.mark.parametrize('kept', KEPT.values(), ids=KEPT.keys())
 def test_an_open_slide_does_not_disturb_the_end_of_the_process(kept, path):
     assert run(f'import sys, bipl\n{kept}\nprint("done")', path) == 'done\n'
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert bipl.__version__ == version('bipl')

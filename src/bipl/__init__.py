@@ -48,6 +48,10 @@ __all__ = sorted(_HOMES)  # noqa: PLE0605 - one list of names, not two
 
 
 def __getattr__(name: str) -> object:
+    if name == '__version__':
+        from importlib.metadata import version
+
+        return version('bipl')
     if name not in _HOMES:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     from importlib import import_module
