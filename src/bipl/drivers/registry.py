@@ -75,15 +75,15 @@ def _may_name_drivers(folder: str) -> bool:
     for name in names:
         if name.endswith('.egg'):
             return True
-        if name.endswith(('.dist-info', '.egg-info')) and _names_group(
-            f'{folder or "."}/{name}/entry_points.txt'
-        ):
+        is_package = name.endswith(('.dist-info', '.egg-info'))
+        if is_package and _names_group(f'{folder or "."}/{name}/entry_points.txt'):
             return True
     return False
 
 
 def _names_group(path: str) -> bool:
-    """Whether a file is there that names the group.  Of a hundred most are not: without paths and errors."""
+    """Whether a file is there that names the group."""
+    # Most of a hundred are not there, and to ask takes a quarter of an error.
     if not os.access(path, os.R_OK):
         return False
     try:

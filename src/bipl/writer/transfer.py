@@ -61,7 +61,7 @@ class StoredLevel:
 
 @dataclass(frozen=True, slots=True)
 class CutLevel:
-    """The part of a stored level whose tiles cannot be copied: it begins, or ends, inside of some.
+    """The part of a stored level whose tiles cannot be copied, since it begins or ends inside of some.
 
     Attributes
     ----------
@@ -151,11 +151,11 @@ def _in_level(region: Box | None, slide: Slide, number: int, *, is_anonymous: bo
     for (start, stop), step, size, full in zip(
         region.pair, level.downsample_yx, (height, width), slide.shape[:2], strict=True
     ):
-        first, last = start / step, size if stop == full else stop / step
-        stops = floor(last) if is_anonymous else min(max(round(last), int(first) + 1), size)
-        if not first.is_integer() or stops <= first:
+        first, end = start / step, size if stop == full else stop / step
+        whole_end = floor(end) if is_anonymous else min(max(round(end), int(first) + 1), size)
+        if not first.is_integer() or whole_end <= first:
             return None
-        bounds += [int(first), stops]
+        bounds += [int(first), whole_end]
     return Box(*bounds)
 
 
