@@ -83,7 +83,7 @@ def _may_name_drivers(folder: str) -> bool:
 
 def _names_group(path: str) -> bool:
     """Whether a file is there that names the group."""
-    # Most of a hundred are not there, and to ask takes a quarter of an error.
+    # Most of a hundred are not there, and to ask takes a third of an error.
     if not os.access(path, os.R_OK):
         return False
     try:
