@@ -19,7 +19,7 @@ SLIDE = (
     'apply', 'at', 'background', 'best_level_for', 'bounds', 'close', 'default_workers', 'downsamples',
     'driver', 'dtype', 'extra', 'extras', 'gathers', 'icc', 'icc_profile', 'levels', 'mpp', 'mpp_yx', 'ndim',
     'need', 'norm', 'numpy', 'open', 'part', 'parts', 'pool', 'properties', 'read', 'read_batch', 'resample',
-    'rows_decoded_at_once', 'shape', 'size', 'source', 'thumbnail', 'vendor',
+    'rows_decoded_at_once', 'shape', 'size', 'source', 'sweep', 'thumbnail', 'vendor',
 )  # fmt: skip
 
 

@@ -190,12 +190,16 @@ def _plan(head: StreamHead, form: SegmentFormat, shape: tuple[int, int]) -> _Pla
     return plan
 
 
-def decode(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
-    """Decode a JPEG stream to grey, RGB, or its own samples where it is neither."""
+def decode(data: Buffer, form: SegmentFormat, shape: tuple[int, int], out: Array | None = None) -> Array:
+    """Decode a JPEG stream to grey, RGB, or its own samples where it is neither.
+
+    Where `out` of (h, w, samples) uint8 is given and the stream is as the directory has it, it is decoded
+    into that, and that is returned.
+    """
     head = read_head(data)
     plan = _plan(head, form, shape)
     if plan.space is not None:
-        return _decode_eight_bits(data, head, form, plan, 0)
+        return _decode_eight_bits(data, head, form, plan, 0, out=out)
     array: Array = imagecodecs.jpeg_decode(
         data,
         tables=form.jpeg_tables,
@@ -256,12 +260,21 @@ def _output_space(head: StreamHead, form: SegmentFormat) -> str | None:
 
 
 def _decode_eight_bits(
-    data: Buffer, head: StreamHead, form: SegmentFormat, plan: _Plan, times: int, *, cut: int = 0
+    data: Buffer,
+    head: StreamHead,
+    form: SegmentFormat,
+    plan: _Plan,
+    times: int,
+    *,
+    cut: int = 0,
+    out: Array | None = None,
 ) -> Array:
     """Decode a stream at `1 / 2**times`, cut to a height if one is given."""
     height, width = reduced((cut or head.height, head.width), times)
-    make = np.empty if cut else form.empty  # tops are of many sizes, which would all have memory waiting
-    buffer = make((height, width, form.samples), _UINT8) if plan.is_expected else None
+    buffer = out if plan.is_expected else None
+    if plan.is_expected and out is None:
+        make = np.empty if cut else form.empty  # tops are of many sizes, which would all have memory waiting
+        buffer = make((height, width, form.samples), _UINT8)
     stream = _complete(data, head, plan.start, cut)
     options = {'min_height': height, 'min_width': width, 'min_factor': 1} if times else {}
     decoded = _decode_strictly(stream, plan.space or 'RGB', buffer, options, is_cut=bool(cut))

@@ -1,7 +1,7 @@
 """The one table from compression number to decoder."""
 
 from bipl.codecs import claims, images, jpeg, lzw, packed
-from bipl.codecs.segment import Decoder, ReducedDecoder, RowDecoder
+from bipl.codecs.segment import Decoder, IntoDecoder, ReducedDecoder, RowDecoder
 
 _DEFLATE = packed.with_size(packed.named('deflate_decode'))
 _ZSTD = packed.with_size(packed.named('zstd_decode'))
@@ -51,6 +51,9 @@ REDUCED_DECODERS: dict[int, ReducedDecoder] = {
 
 ROW_DECODERS: dict[int, RowDecoder] = {7: jpeg.decode_rows, 33007: jpeg.decode_rows}
 """Decoders that can leave out rows at the bottom, of those numbers that have one."""
+
+INTO_DECODERS: dict[int, IntoDecoder] = {6: jpeg.decode, 7: jpeg.decode, 33007: jpeg.decode}
+"""Decoders that can be given the memory to decode into, of those numbers that have one."""
 
 GENERAL_COMPRESSIONS = frozenset((1, 5, 8, 32773, 32946, 34925, 34926, 50000, 50013))
 """Numbers of compressors that know nothing of images: what they give back is as the directory describes."""

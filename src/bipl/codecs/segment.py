@@ -72,6 +72,10 @@ An image codec may return more or fewer rows and columns than asked: `fit` settl
 wrong with the bytes ends in an exception, of any type."""
 
 
+IntoDecoder: TypeAlias = Callable[[Buffer, SegmentFormat, tuple[int, int], Array], Array]
+"""The same into an array of (h, w, samples), the last argument, where that can be: it is returned then."""
+
+
 ReducedDecoder: TypeAlias = Callable[[Buffer, SegmentFormat, tuple[int, int], int], Array]
 """The same at `1 / 2**times`, the last argument; sizes are rounded up."""
 

@@ -1,7 +1,7 @@
 """Image: what every picture in a slide can do, whatever makes its pixels."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from bipl.geometry import Box, BoxLike, Key, Span, as_box, parse_key
 from bipl.levels.need import Need, alone
 from bipl.levels.parts import Part, read_parts
+from bipl.levels.rows import read_rows
 from bipl.parallel import checked_workers
 
 if TYPE_CHECKING:
@@ -103,6 +104,27 @@ class Image(ABC):
         return read_parts(
             self, boxes, checked_workers(self.default_workers if max_workers is None else max_workers)
         )
+
+    def sweep(self, rows: Iterable[Sequence[BoxLike]], max_workers: int | None = None) -> Iterator[Array]:
+        """Read boxes that lie in rows, each row below the one before, some ahead of the consumer.
+
+        They may overlap: each tile is decoded once, and what the next row needs of it is held until then.
+        Large pictures leave nothing in the tile cache.
+
+        Parameters
+        ----------
+        rows
+            Of boxes `((y0, y1), (x0, x1))`, from left to right; best of one height and width.
+        max_workers
+            Threads that read ahead; None for the setting `threads`, else one a core; 1 for none.
+
+        Yields
+        ------
+        array
+            The pixels of each box, row by row: (h, w, c), the caller's own.
+        """
+        workers = checked_workers(self.default_workers if max_workers is None else max_workers)
+        return read_rows(self, ([as_box(box) for box in row] for row in rows), workers)
 
     def numpy(self) -> Array:
         """Return the whole picture."""

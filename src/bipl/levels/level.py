@@ -9,13 +9,14 @@ import numpy as np
 
 from bipl.cache import TileCache, process_cache
 from bipl.errors import BiplError, CorruptTileError
-from bipl.geometry import BOTTOM, Box, Placement
+from bipl.geometry import BOTTOM, Box, Grid, Placement
 from bipl.levels.image import Array, Image, Recipe
 from bipl.levels.lease import Lease
 from bipl.levels.need import Need
+from bipl.levels.pasting import paste
 from bipl.levels.pooled import AveragedTiles, ReducedTiles
 from bipl.levels.shrink import shrink
-from bipl.levels.source import FarSource, FlatSource, ReducibleSource, RowwiseSource, TileSource
+from bipl.levels.source import FarSource, FlatSource, IntoSource, ReducibleSource, RowwiseSource, TileSource
 from bipl.levels.thrift import Thrift
 from bipl.parallel import share_out, usable_cores
 from bipl.settings import Settings
@@ -83,6 +84,7 @@ class ImageLevel(Image):
         is_whole = self._gathers or settings.corrupt_tiles == 'background'
         is_rowwise = not is_whole and getattr(source, 'is_rowwise', False)
         self._decode_rows = cast('RowwiseSource', source).decode_rows if is_rowwise else None
+        self._decode_into = source.decode_into if isinstance(source, IntoSource) else None
         self._lay = cast('FlatSource', source).lay if getattr(source, 'is_flat', False) else None
         self._thrift = Thrift()
         self._dtype = source.dtype
@@ -163,7 +165,7 @@ class ImageLevel(Image):
             if pixels is None:
                 missing.setdefault(place.tile, []).append(place)
             else:
-                _paste(out, box, place, pixels, self._fill)
+                paste(out, box, place, pixels, self._fill)
         if missing:
             self._read_missing(out, box, missing, bottom)
 
@@ -222,7 +224,29 @@ class ImageLevel(Image):
 
     def paste(self, out: Array, box: Box, place: Placement, pixels: Array | None) -> None:
         """Lay what a box has of a tile, or of the background, into the box's array."""
-        _paste(out, box, place, self._fill if pixels is None else pixels, self._fill)
+        paste(out, box, place, self._fill if pixels is None else pixels, self._fill)
+
+    def lay_tile(self, out: Array, place: Placement) -> bool:
+        """Lay a tile into an array of a whole tile's shape, and say whether it was decoded for that.
+
+        It is not kept.  What lies outside of the picture is anything.
+        """
+        tile = place.tile
+        pixels = self._cached([place], BOTTOM)[0] if self._cache.has((self._key, tile)) else None
+        is_decoded = pixels is None
+        if pixels is None:
+            pixels = self._decoded(tile, place.rows_above(BOTTOM), out)
+        if pixels is out:
+            return True
+        if pixels is None and self._finer is not None:
+            pixels = self._rendered(place)
+        self.paste(out, Box(place.y0, place.y1, place.x0, place.x1), place, pixels)
+        return is_decoded
+
+    @property
+    def grid(self) -> Grid:
+        """Where its tiles lie."""
+        return self._grid
 
     @property
     def is_flat(self) -> bool:
@@ -270,13 +294,15 @@ class ImageLevel(Image):
                 for places in missing.values():
                     read(places)
 
-    def _decoded(self, tile: int, needed: int) -> Array | None:
+    def _decoded(self, tile: int, needed: int, out: Array | None = None) -> Array | None:
         """Decode a tile; None for an absent one, and for a broken one if that is set.
 
-        Where only its first rows are needed, it may be these.
+        Where only its first rows are needed, it may be these; where an array is given, that may be returned.
         """
         try:
-            if self._decode_rows is not None and (rows := self._rows(tile, needed)):
+            if out is not None and self._decode_into is not None:
+                pixels = self._decode_into(tile, out)
+            elif self._decode_rows is not None and (rows := self._rows(tile, needed)):
                 pixels = self._decode_rows(tile, rows)
             else:
                 pixels = self._source.decode(tile)
@@ -364,29 +390,6 @@ class ImageLevel(Image):
     def __repr__(self) -> str:
         height, width, channels = self._shape
         return f'<ImageLevel {height} x {width} x {channels} {self._dtype}, downsample {self.downsample:g}>'
-
-
-def _paste(out: Array, box: Box, place: Placement, pixels: Any, fill: Any) -> None:
-    """Copy what a box has of a tile, an array or one value; lay it on the background if it has alpha."""
-    _, top, bottom, left, right, y, x = place
-    y0, y1, x0, x1 = box
-    # Written out, since `max` and `min` take a third of the time of the whole.
-    top = top if top > y0 else y0  # noqa: FURB136
-    bottom = bottom if bottom < y1 else y1  # noqa: FURB136
-    left = left if left > x0 else x0  # noqa: FURB136
-    right = right if right < x1 else x1  # noqa: FURB136
-    is_tile = isinstance(pixels, np.ndarray) and pixels.ndim == 3
-    part = pixels[top - y : bottom - y, left - x : right - x] if is_tile else pixels
-    if is_tile and part.shape[2] > out.shape[2]:
-        part = _laid_on(fill, part)
-    out[top - y0 : bottom - y0, left - x0 : right - x0] = part
-
-
-def _laid_on(fill: Any, pixels: Array) -> Array:
-    """Lay pixels of premultiplied alpha, uint8, on a background."""
-    clear = 255 - pixels[:, :, -1:].astype(np.uint16)
-    under = (np.asarray(fill, np.uint16) * clear + 127) // 255
-    return np.asarray(np.minimum(pixels[:, :, :-1] + under, 255), pixels.dtype)
 
 
 def _octave_of(level: ImageLevel) -> ImageLevel:

@@ -103,6 +103,18 @@ class RowwiseSource(TileSource, Protocol):
 
 
 @runtime_checkable
+class IntoSource(TileSource, Protocol):
+    """A `TileSource` that can decode into memory that it is given."""
+
+    def decode_into(self, tile: int, out: Array) -> Array | None:
+        """Decode a tile, into an array of a whole tile's shape where that can be: it is returned then.
+
+        Else what `decode` gives.  The array may hold anything afterwards.
+        """
+        ...
+
+
+@runtime_checkable
 class FlatSource(TileSource, Protocol):
     """A `TileSource` that copies boxes faster than tile by tile.
 

@@ -5,26 +5,18 @@ A grid is a value: integers and which cells are used.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
-from math import ceil, floor, isfinite, prod
+from math import ceil, floor, isfinite
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from bipl.cache import process_cache
 from bipl.geometry import Span
 from bipl.ops.scaling import ArrayLike
 from bipl.parallel import checked_workers, ordered_map
 
 Array: TypeAlias = npt.NDArray[Any]
 Index: TypeAlias = tuple[int, int]
-
-# Tiles that one thread reads in a row.
-_RUN_BYTES = 2**23
-_MOST_IN_A_RUN = 8
-# Of the image, for stored tiles that reach beyond those of the grid.
-_MORE_ROWS = 256
 
 
 class Tile(NamedTuple):
@@ -110,6 +102,11 @@ class TileGrid:
     def used(self) -> Iterator[Index]:
         """Yield row and column of the tiles that are used, row by row."""
         yield from map(tuple, np.argwhere(self.cells).tolist())
+
+    def rows(self) -> Iterator[list[tuple[Span, Span]]]:
+        """Yield the boxes of the tiles that are used, row by row of the grid."""
+        for row, used in enumerate(self.cells):
+            yield [self.box((row, column)) for column in np.flatnonzero(used).tolist()]
 
     def vec(self, idx: Index) -> Index:
         """Return where a tile begins."""
@@ -208,40 +205,18 @@ def tiles_of(image: ArrayLike, grid: TileGrid, max_workers: int | None) -> Itera
     A slide or level gives fresh arrays, with its background outside.  A numpy array gives views of itself,
     and copies with 0 for tiles that reach outside.
     """
-    part = getattr(image, 'part', None)
-    if part is not None and getattr(image, 'gathers', False):
-        parts = image.parts((grid.box(idx) for idx in grid.used()), max_workers)  # type: ignore[attr-defined]
-        for idx, (_, pixels) in zip(grid.used(), parts, strict=True):
-            yield Tile(idx, grid.vec(idx), pixels)
-        return
-
-    def read(run: tuple[Index, ...]) -> list[Tile]:
-        boxes = (grid.box(idx) for idx in run)
-        with process_cache().sweep():
-            data = [part(*box) if part is not None else _cut(image, box) for box in boxes]
-        return [Tile(idx, grid.vec(idx), pixels) for idx, pixels in zip(run, data, strict=True)]
-
     if isinstance(image, np.ndarray):
         max_workers = min(checked_workers(max_workers), 1)
-    elif max_workers is None:
-        max_workers = getattr(image, 'default_workers', None)
-    pixel_bytes = prod(image.shape[2:]) * np.dtype(getattr(image, 'dtype', 'u1')).itemsize
-    if part is not None:  # what a row of the grid shares with the next
-        process_cache().make_room((2 * grid.side + _MORE_ROWS) * grid.shape[1] * pixel_bytes)
-    # Neighbours share what they are made of: a thread that reads several in a row waits for no other.
-    length = (
-        min(max(_RUN_BYTES // (grid.side**2 * pixel_bytes), 1), _MOST_IN_A_RUN) if max_workers != 1 else 1
-    )
-    for run in ordered_map(read, _runs(grid.used(), length), max_workers=max_workers):
-        run.reverse()
-        while run:
-            yield run.pop()  # and holds it no longer
-
-
-def _runs(indices: Iterator[Index], length: int) -> Iterator[tuple[Index, ...]]:
-    """Yield indices by the dozen."""
-    while run := tuple(islice(indices, length)):
-        yield run
+    sweep, part = getattr(image, 'sweep', None), getattr(image, 'part', None)
+    if sweep is not None:
+        pixels = sweep(grid.rows(), max_workers)
+    else:
+        boxes = (grid.box(idx) for idx in grid.used())
+        read = (lambda box: part(*box)) if part is not None else (lambda box: _cut(image, box))
+        pixels = ordered_map(read, boxes, max_workers=max_workers)
+    for idx, data in zip(grid.used(), pixels, strict=True):
+        yield Tile(idx, grid.vec(idx), data)
+        del data
 
 
 def _cut(image: ArrayLike, box: tuple[Span, Span]) -> Array:

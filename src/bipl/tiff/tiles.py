@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from bipl.cache import process_cache
-from bipl.codecs.registry import DECODERS, IS_JPEG, REDUCED_DECODERS, ROW_DECODERS
-from bipl.codecs.segment import Array, Buffer, SegmentFormat, fit, reduced
+from bipl.codecs.registry import DECODERS, INTO_DECODERS, REDUCED_DECODERS, ROW_DECODERS
+from bipl.codecs.segment import Array, Buffer, IntoDecoder, SegmentFormat, fit, reduced
 from bipl.errors import CorruptSlideError, CorruptTileError, MissingDependencyError
 from bipl.geometry import Box, RegularGrid
 from bipl.ops.area import area_edges, area_mean, to_dtype
@@ -17,6 +16,7 @@ from bipl.tiff.colours import Colours
 from bipl.tiff.cutting import cut_grid
 from bipl.tiff.directory import Directory
 from bipl.tiff.flat import FlatSegments, is_plain
+from bipl.tiff.formats import segment_format
 from bipl.tiff.image import StoredImage, read_image
 from bipl.tiff.places import SegmentPlaces
 from bipl.tiff.tags import Photometric, Tag, compression_name
@@ -24,7 +24,6 @@ from bipl.tiff.tags import Photometric, Tag, compression_name
 # A blank fax page shrinks 200,000-fold; beyond these sizes a promise of many pixels in few bytes is
 # taken for a broken directory.
 _SURELY_DECODED_BYTES = 2**28
-_SURELY_DECODED_PIXELS = 2**24
 _MOST_EXPANSION = 20_000
 # At most so much is fetched from a server for a tile, whatever it claims: four times its pixels, and this.
 _MOST_EXTRA_BYTES = 2**20
@@ -137,6 +136,23 @@ class TiffTiles:
         CorruptTileError
             If it lies beyond the file or does not decode.  Other tiles are not affected.
         """
+        return self._decoded(tile, 0)
+
+    def decode_into(self, tile: int, out: Array) -> Array | None:
+        """Decode one tile, into an array of a whole tile's shape where that can be: it is returned then.
+
+        Raises
+        ------
+        CorruptTileError
+            As `decode` does; the array holds anything then.
+        """
+        into = self._into
+        offset, size = self.locate(tile) if into is not None else (0, 0)
+        if into is not None and size:
+            data = self._stored(tile, offset, size)
+            with suppress(Exception):  # what is wrong is said below
+                if into(data, self._format, out.shape[:2], out) is out:
+                    return out
         return self._decoded(tile, 0)
 
     @property
@@ -373,24 +389,11 @@ class TiffTiles:
     @cached_property
     def _format(self) -> SegmentFormat:
         """How segments are stored, read from the directory when the first one is decoded."""
-        directory, image = self.directory, self.image
-        is_jpeg = image.compression in IS_JPEG
-        lerc = directory.integers(Tag.LercParameters, most=2) if image.compression == 34887 else ()
-        one_plane = self._planes == 1
-        return SegmentFormat(
-            samples=self._plane_samples,
-            bits=image.bits,
-            dtype=image.stored_dtype,
-            byteorder=directory.layout.byteorder,
-            predictor=image.predictor,
-            reversed_bits=directory.integer(Tag.FillOrder, 1) == 2,
-            is_rgb=one_plane and image.photometric == Photometric.RGB,
-            is_ycbcr=one_plane and image.photometric == Photometric.YCBCR,
-            jpeg_tables=directory.bytes(Tag.JPEGTables) if is_jpeg and Tag.JPEGTables in directory else None,
-            t4_options=directory.integer(Tag.T4Options, 0) if image.compression == 3 else 0,
-            lerc_compression=lerc[1] if len(lerc) > 1 else 0,
-            is_complex_integer=image.is_complex_integer,
-            chroma_steps=image.chroma_steps,
-            most_pixels=max(4 * image.tile_height * image.tile_width, _SURELY_DECODED_PIXELS),
-            empty=process_cache().empty,
-        )
+        return segment_format(self.directory, self.image, self._plane_samples)
+
+    @cached_property
+    def _into(self) -> IntoDecoder | None:
+        """What decodes into given memory, where that is what is shown."""
+        if self._planes > 1 or self._is_cut or self.dtype != np.uint8 or not self._colours.are_stored:
+            return None
+        return INTO_DECODERS.get(self.image.compression)
