@@ -32,7 +32,7 @@ BoxLike = tuple[tuple[int, int], tuple[int, int]]
 def _levels_are_large() -> Iterator[None]:
     """Have small levels swept, too, which would be read through the cache."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('bipl.levels.rows._SMALL_PART', 2**40)
+        patch.setattr('bipl.levels.level.ImageLevel.outgrows_cache', True)
         yield
 
 
@@ -424,7 +424,7 @@ def test_columns_are_laid_in_their_order(slide: Slide, monkeypatch: pytest.Monke
 
 
 def test_small_levels_stay_in_the_cache(slide: Slide, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('bipl.levels.rows._SMALL_PART', 4)
+    monkeypatch.setattr('bipl.levels.level.ImageLevel.outgrows_cache', False)
     process_cache().clear()
     for _ in range(2):
         list(Mosaic(80, 20).iterate(slide, max_workers=2))

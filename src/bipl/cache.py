@@ -263,11 +263,11 @@ class TileCache:
         finally:
             self._here.is_sweep = before
 
-    def count_made(self, tiles: int) -> None:
-        """Count tiles that were looked for, made, and not kept."""
+    def count_made(self) -> None:
+        """Count a tile that was looked for, made, and not kept."""
         with self._lock:
-            self._misses += tiles
-            self._made += tiles
+            self._misses += 1
+            self._made += 1
 
     def make_room(self, size_bytes: int) -> None:
         """Hold as many bytes, within the budget, from now on: who sweeps knows what it comes back to."""

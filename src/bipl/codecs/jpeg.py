@@ -190,16 +190,12 @@ def _plan(head: StreamHead, form: SegmentFormat, shape: tuple[int, int]) -> _Pla
     return plan
 
 
-def decode(data: Buffer, form: SegmentFormat, shape: tuple[int, int], out: Array | None = None) -> Array:
-    """Decode a JPEG stream to grey, RGB, or its own samples where it is neither.
-
-    Where `out` of (h, w, samples) uint8 is given and the stream is as the directory has it, it is decoded
-    into that, and that is returned.
-    """
+def decode(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
+    """Decode a JPEG stream to grey, RGB, or its own samples where it is neither."""
     head = read_head(data)
     plan = _plan(head, form, shape)
     if plan.space is not None:
-        return _decode_eight_bits(data, head, form, plan, 0, out=out)
+        return _decode_eight_bits(data, head, form, plan, 0)
     array: Array = imagecodecs.jpeg_decode(
         data,
         tables=form.jpeg_tables,
@@ -239,12 +235,46 @@ def decode_rows(data: Buffer, form: SegmentFormat, shape: tuple[int, int], times
     """
     head = read_head(data)
     plan = _plan(head, form, shape)
-    step, unfit = plan.row_height, int(head.is_subsampled)
-    height = step and -(-(rows + (unfit << times)) // step) * step
-    if not 0 < height < head.height == shape[0] or plan.space is None:
+    cut = _cut(head, plan, rows, times)
+    if not cut or head.height != shape[0] or plan.space is None:
         raise ValueError(f'expected a stream whose rows from {rows} on can be left out')
-    array = _decode_eight_bits(data, head, form, plan, times, cut=height)
-    return array[:-unfit] if unfit else array
+    array = _decode_eight_bits(data, head, form, plan, times, cut=cut)
+    return array[:-1] if head.is_subsampled else array
+
+
+def decode_into(
+    data: Buffer, form: SegmentFormat, shape: tuple[int, int], out: Array, rows: int = 0
+) -> Array:
+    """Decode a stream of 8 bits into an array of (h, w, samples) uint8; its first rows, or more, where given.
+
+    Returns
+    -------
+    array
+        That array, or the rows of it that were decoded.
+
+    Raises
+    ------
+    ValueError
+        If it is not as the directory has it, or does not decode.
+    """
+    head = read_head(data)
+    plan = _plan(head, form, shape)
+    if plan.space is None or not plan.is_expected:
+        raise ValueError(f'expected a stream of {shape} pixels of 8 bits')
+    cut = _cut(head, plan, rows, 0) if rows else 0
+    array = _decode_eight_bits(data, head, form, plan, 0, cut=cut, out=out[:cut] if cut else out)
+    return array[:-1] if cut and head.is_subsampled else array
+
+
+def _cut(head: StreamHead, plan: _Plan, rows: int, times: int) -> int:
+    """Return the height to which a stream is cut of which the first rows are needed; 0 for not at all.
+
+    The last row of those counts whose chroma is interpolated: it lacks what it is interpolated with.
+    """
+    if not plan.row_height:
+        return 0
+    height = -(-(rows + (head.is_subsampled << times)) // plan.row_height) * plan.row_height
+    return height if height < head.height else 0
 
 
 def _output_space(head: StreamHead, form: SegmentFormat) -> str | None:

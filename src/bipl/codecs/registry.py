@@ -52,7 +52,7 @@ REDUCED_DECODERS: dict[int, ReducedDecoder] = {
 ROW_DECODERS: dict[int, RowDecoder] = {7: jpeg.decode_rows, 33007: jpeg.decode_rows}
 """Decoders that can leave out rows at the bottom, of those numbers that have one."""
 
-INTO_DECODERS: dict[int, IntoDecoder] = {6: jpeg.decode, 7: jpeg.decode, 33007: jpeg.decode}
+INTO_DECODERS: dict[int, IntoDecoder] = {7: jpeg.decode_into, 33007: jpeg.decode_into}
 """Decoders that can be given the memory to decode into, of those numbers that have one."""
 
 GENERAL_COMPRESSIONS = frozenset((1, 5, 8, 32773, 32946, 34925, 34926, 50000, 50013))

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from bipl.cache import process_cache
 from bipl.errors import BiplError
 from bipl.geometry import Box, Placement, RegularGrid
 from bipl.levels.need import Need
@@ -162,7 +161,7 @@ class Columns:
         if not column.top <= unit.y0 < column.bottom:
             column.top = column.bottom = unit.y0 // self._height * self._height
         bottom = max(self.bottom(unit.y1), column.bottom)
-        new = self._decoded(unit.column, column.bottom, bottom)
+        new = self._decoded(unit, column.bottom, bottom)
         left = unit.column * self._width
         right = min(left + self._width, self._grid.shape[1])
         for pixels, top, end in ((column.held, column.top, column.bottom), (new, column.bottom, bottom)):
@@ -176,18 +175,21 @@ class Columns:
                     paste(part.pixels, box, place, pixels, None)
         self._hold(column, new, max(unit.keep_from, column.top), bottom)
 
-    def _decoded(self, number: int, top: int, bottom: int) -> Array | None:
+    def _decoded(self, unit: Unit, top: int, bottom: int) -> Array | None:
         """Decode the tiles of a column from a row of the level to another one; None if there are none."""
+        needed = unit.y1 if unit.keep_from >= bottom else bottom
         if top >= bottom:
             return None
         stack = self._stacks.get(get_ident())
         if stack is None or len(stack) < bottom - top:
             stack = self._stacks[get_ident()] = self._empty(bottom - top)
-        made = 0
         for y in range(top, bottom, self._height):
-            place = self._grid.placement(y // self._height * self._grid.columns + number)
-            made += self._level.lay_tile(stack[y - top : y - top + self._height], place)
-        process_cache().count_made(made)
+            place = self._grid.placement(y // self._height * self._grid.columns + unit.column)
+            tile = stack[y - top : y - top + self._height]
+            pixels = self._level.tile_into(tile, place, needed)
+            if pixels is None or pixels.base is not stack:
+                box = Box(place.y0, min(place.y1, needed), place.x0, place.x1)
+                self._level.paste(tile, box, place, pixels)
         return stack
 
     def _hold(self, column: _Column, new: Array | None, start: int, bottom: int) -> None:

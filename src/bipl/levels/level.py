@@ -14,9 +14,9 @@ from bipl.levels.image import Array, Image, Recipe
 from bipl.levels.lease import Lease
 from bipl.levels.need import Need
 from bipl.levels.pasting import paste
-from bipl.levels.pooled import AveragedTiles, ReducedTiles
+from bipl.levels.pooled import octave_tiles
 from bipl.levels.shrink import shrink
-from bipl.levels.source import FarSource, FlatSource, IntoSource, ReducibleSource, RowwiseSource, TileSource
+from bipl.levels.source import FarSource, FlatSource, IntoSource, RowwiseSource, TileSource
 from bipl.levels.thrift import Thrift
 from bipl.parallel import share_out, usable_cores
 from bipl.settings import Settings
@@ -226,22 +226,27 @@ class ImageLevel(Image):
         """Lay what a box has of a tile, or of the background, into the box's array."""
         paste(out, box, place, self._fill if pixels is None else pixels, self._fill)
 
-    def lay_tile(self, out: Array, place: Placement) -> bool:
-        """Lay a tile into an array of a whole tile's shape, and say whether it was decoded for that.
+    def tile_into(self, out: Array, place: Placement, bottom: int = BOTTOM) -> Array | None:
+        """Return what `tile_at` does, but keep nothing: decoded into an array where that can be.
 
-        It is not kept.  What lies outside of the picture is anything.
+        The array has a whole tile's shape; what is returned is that, a part of it, or another one.
         """
         tile = place.tile
-        pixels = self._cached([place], BOTTOM)[0] if self._cache.has((self._key, tile)) else None
-        is_decoded = pixels is None
+        pixels = self._cached([place], bottom)[0] if self._cache.has((self._key, tile)) else None
         if pixels is None:
-            pixels = self._decoded(tile, place.rows_above(BOTTOM), out)
-        if pixels is out:
-            return True
-        if pixels is None and self._finer is not None:
-            pixels = self._rendered(place)
-        self.paste(out, Box(place.y0, place.y1, place.x0, place.x1), place, pixels)
-        return is_decoded
+            self._cache.count_made()
+            pixels = self._decoded(tile, place.rows_above(bottom), out)
+        return self._rendered(place) if pixels is None and self._finer is not None else pixels
+
+    @property
+    def reuses_memory(self) -> bool:
+        """Whether `tile_into` decodes into the memory that it is given, and asks no server."""
+        return self._decode_into is not None and not self._gathers
+
+    @property
+    def outgrows_cache(self) -> bool:
+        """Whether it is more than the cache holds: who reads much of it had better keep nothing."""
+        return self.size * self._dtype.itemsize > self._cache.budget_bytes
 
     @property
     def grid(self) -> Grid:
@@ -297,11 +302,11 @@ class ImageLevel(Image):
     def _decoded(self, tile: int, needed: int, out: Array | None = None) -> Array | None:
         """Decode a tile; None for an absent one, and for a broken one if that is set.
 
-        Where only its first rows are needed, it may be these; where an array is given, that may be returned.
+        Where only its first rows are needed, it may be these; where an array is given, it may be used.
         """
         try:
             if out is not None and self._decode_into is not None:
-                pixels = self._decode_into(tile, out)
+                pixels = self._decode_into(tile, out, 0 if self._decode_rows is None else needed)
             elif self._decode_rows is not None and (rows := self._rows(tile, needed)):
                 pixels = self._decode_rows(tile, rows)
             else:
@@ -348,7 +353,7 @@ class ImageLevel(Image):
         """
         if self._octave is None:
             self._octave = ImageLevel(
-                self._octave_source(),
+                octave_tiles(self, self._source, self.settings, self._rendered_for),
                 background=self.background,
                 settings=self.settings,
                 lease=self._lease,
@@ -358,17 +363,6 @@ class ImageLevel(Image):
                 recipe=(_octave_of, (self,)),
             )
         return self._octave
-
-    def _octave_source(self) -> TileSource:
-        source = self._source
-        if self.settings.down == 'area' and isinstance(source, ReducibleSource) and source.reductions > 0:
-            return ReducedTiles(source, 1)
-        # Averages see background where tiles are absent, so they are of this view's background only.
-        most_pixels = self.settings.tile_pool_size
-        key = f'{self._key} averaged {self.settings.down} {most_pixels} {self._rendered_for}'
-        return AveragedTiles(
-            self, key, self._source.name, is_smooth=self.settings.down == 'gauss', most_pixels=most_pixels
-        )
 
     def rescale(self, scale: float) -> Image:
         """Return the picture at a scale of this level: below 1 smaller, above 1 larger.

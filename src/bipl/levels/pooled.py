@@ -14,7 +14,8 @@ import numpy as np
 from bipl.geometry import Box, RegularGrid
 from bipl.levels.image import Array, Image
 from bipl.levels.need import gathered
-from bipl.levels.source import FarSource, ReducibleSource, RowwiseSource
+from bipl.levels.source import FarSource, ReducibleSource, RowwiseSource, TileSource
+from bipl.settings import Settings
 
 # Of averaged octaves, in pixels; even, so that tiles of the next octave are made of whole ones.
 _TILE_SIDE = 256
@@ -25,6 +26,25 @@ _STEP_SAMPLES = 2**17
 def halved(shape: tuple[int, int], times: int = 1) -> tuple[int, int]:
     """Return a height and width halved some times, rounded up."""
     return -(-shape[0] >> times), -(-shape[1] >> times)
+
+
+def octave_tiles(image: Image, source: TileSource, settings: Settings, seen: Hashable) -> TileSource:
+    """Return the tiles of a picture halved: decoded at half the size where the codec can, else averaged.
+
+    Parameters
+    ----------
+    image, source
+        The picture, and its tiles.
+    settings
+        Of its slide.
+    seen
+        What averages depend on beside the tiles: they see background where tiles are absent.
+    """
+    if settings.down == 'area' and isinstance(source, ReducibleSource) and source.reductions > 0:
+        return ReducedTiles(source, 1)
+    most_pixels = settings.tile_pool_size
+    key = f'{source.key} averaged {settings.down} {most_pixels} {seen}'
+    return AveragedTiles(image, key, source.name, is_smooth=settings.down == 'gauss', most_pixels=most_pixels)
 
 
 class ReducedTiles:

@@ -19,8 +19,6 @@ _RUN_BYTES = 2**23
 _MOST_IN_A_RUN = 8
 # Of the picture, for stored tiles that reach beyond the boxes.
 _MORE_ROWS = 256
-# Of the cache's budget: levels that take no more are read through it, and are there the next time.
-_SMALL_PART = 4
 # The rows of a column of tiles that a row of boxes needs, above which they are read box by box.
 _MOST_STACK_BYTES = 2**24
 
@@ -48,8 +46,7 @@ def _suits(level: 'ImageLevel', box: Box) -> bool:
         return False
     height, width = level.tile_shape
     row_bytes = width * level.shape[2] * level.dtype.itemsize
-    is_large = level.size * level.dtype.itemsize > level.cache_bytes // _SMALL_PART
-    return is_large and (box.y1 - box.y0 + 2 * height) * row_bytes <= _MOST_STACK_BYTES
+    return level.outgrows_cache and (box.y1 - box.y0 + 2 * height) * row_bytes <= _MOST_STACK_BYTES
 
 
 def _in_runs(image: 'Image', first: Box, boxes: Iterator[Box], max_workers: int) -> Iterator[Array]:

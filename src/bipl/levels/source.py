@@ -106,10 +106,11 @@ class RowwiseSource(TileSource, Protocol):
 class IntoSource(TileSource, Protocol):
     """A `TileSource` that can decode into memory that it is given."""
 
-    def decode_into(self, tile: int, out: Array) -> Array | None:
-        """Decode a tile, into an array of a whole tile's shape where that can be: it is returned then.
+    def decode_into(self, tile: int, out: Array, rows: int = 0) -> Array | None:
+        """Decode a tile, into an array of a whole tile's shape where that can be.
 
-        Else what `decode` gives.  The array may hold anything afterwards.
+        The first rows are enough, if their number is given.  Returns the array, or the rows of it that were
+        decoded; else what `decode` gives.  The array may hold anything afterwards.
         """
         ...
 

@@ -138,8 +138,8 @@ class TiffTiles:
         """
         return self._decoded(tile, 0)
 
-    def decode_into(self, tile: int, out: Array) -> Array | None:
-        """Decode one tile, into an array of a whole tile's shape where that can be: it is returned then.
+    def decode_into(self, tile: int, out: Array, rows: int = 0) -> Array | None:
+        """Decode one tile, its first rows if they are enough, into an array where that can be.
 
         Raises
         ------
@@ -151,8 +151,7 @@ class TiffTiles:
         if into is not None and size:
             data = self._stored(tile, offset, size)
             with suppress(Exception):  # what is wrong is said below
-                if into(data, self._format, out.shape[:2], out) is out:
-                    return out
+                return into(data, self._format, out.shape[:2], out, rows)
         return self._decoded(tile, 0)
 
     @property
