@@ -34,7 +34,7 @@ _MOST_AT_WORK_BYTES = 2**24
 _KEPT_PART = 0.5
 # Memory that is new to the process costs half of decoding what it is for, so the cache takes little at
 # first, and as much again as a tile takes that it let go too early.
-_FIRST_BYTES = 24 * 2**20
+FIRST_BYTES = 24 * 2**20
 # Tiles made, after which what is held is counted anew.
 _COUNTED_EACH = 1024
 # Seconds after which a thread that waits for a tile looks whether it is still being made.
@@ -81,9 +81,10 @@ class _Here(local):
 class _Flight:
     """A tile being made by this thread, for which others wait."""
 
-    __slots__ = ('_lock', '_thread')
+    __slots__ = ('_lock', '_thread', 'is_awaited')
 
     def __init__(self) -> None:
+        self.is_awaited = False
         self._lock = Lock()
         self._lock.acquire()
         self._thread = get_ident()
@@ -133,8 +134,10 @@ class TileCache:
         self._tiles: OrderedDict[Hashable, Tile] = OrderedDict()
         self._kept: OrderedDict[Hashable, Tile] = OrderedDict()
         self._gone: OrderedDict[Hashable, None] = OrderedDict()
+        self._passed: OrderedDict[Hashable, int] = OrderedDict()
+        self._passed_bytes = 0
         self._kept_bytes = self._size_bytes = 0
-        self._grown_bytes = _FIRST_BYTES
+        self._grown_bytes = FIRST_BYTES
         self._hits = self._misses = self._made = self._evictions = 0
 
     @property
@@ -195,12 +198,19 @@ class TileCache:
         return tile
 
     def get(
-        self, key: Hashable, make: Callable[..., Tile | None], *arguments: object, rows: int = 0
+        self,
+        key: Hashable,
+        make: Callable[..., Tile | None],
+        *arguments: object,
+        rows: int = 0,
+        keeps: bool = True,
     ) -> Tile | None:
         """Return the tile of a key, made by this thread or another if it is not there, of as many rows.
 
         What `make(*arguments)` returns is kept, and must not be changed any more; None, for an absent tile,
         is not kept.  An error of `make` reaches its own caller; threads that waited try themselves.
+
+        Without `keeps` it may be changed later: it is let go of, or copied if other threads wait for it.
         """
         mine: _Flight | None = None
         waited = False
@@ -216,10 +226,12 @@ class TileCache:
                     if flight is None:
                         self._made += 1
                         flight = self._flights[key] = mine = _Flight()
+                    else:
+                        flight.is_awaited = True
                 if flight is mine:
                     tile = make(*arguments)
-                    if tile is not None:
-                        self._keep(key, tile)
+                    if tile is not None and (keeps or not self._passes(key, tile, mine)):
+                        self._keep(key, tile if keeps else tile.copy())
                     return tile
             finally:
                 # Whatever happened, an interrupt too: nobody may wait for a flight that is over.
@@ -235,6 +247,22 @@ class TileCache:
             del self._flights[key]
         flight.end()
 
+    def _passes(self, key: Hashable, tile: Tile, mine: _Flight) -> bool:
+        """Let go of a tile, remember its name, and say whether nobody waits for it, nor will any more."""
+        with self._lock:
+            if mine.is_awaited:
+                return False
+            self._flights.pop(key, None)
+            self._passed_bytes += tile.nbytes - self._passed.pop(key, 0)
+            self._passed[key] = tile.nbytes
+            while self._passed_bytes > self._budget_bytes and self._passed:
+                self._passed_bytes -= self._passed.popitem(last=False)[1]
+        return True
+
+    def was_passed(self, key: Hashable) -> bool:
+        """Whether a tile was let go of that would still be here if it had been kept."""
+        return key in self._passed
+
     def _keep(self, key: Hashable, tile: Tile) -> None:
         """Keep a tile that was made, and evict what is too much."""
         owned = tile if tile.base is None else _owned(tile)
@@ -243,7 +271,7 @@ class TileCache:
         with self._lock:
             if key in self._gone:
                 del self._gone[key]
-                self._grown_bytes = max(min(self._grown_bytes + size_bytes, self._budget_bytes), _FIRST_BYTES)
+                self._grown_bytes = max(min(self._grown_bytes + size_bytes, self._budget_bytes), FIRST_BYTES)
             most = min(max(self._grown_bytes, 2 * size_bytes), self._budget_bytes)
             if size_bytes <= most:
                 self._put(key, owned)

@@ -242,10 +242,12 @@ def decode_rows(data: Buffer, form: SegmentFormat, shape: tuple[int, int], times
     return array[:-1] if head.is_subsampled else array
 
 
-def decode_into(
-    data: Buffer, form: SegmentFormat, shape: tuple[int, int], out: Array, rows: int = 0
+def decode_into(  # noqa: PLR0917 - as decoders in the table are called
+    data: Buffer, form: SegmentFormat, shape: tuple[int, int], out: Array, rows: int, times: int
 ) -> Array:
-    """Decode a stream of 8 bits into an array of (h, w, samples) uint8; its first rows, or more, where given.
+    """Decode a stream of 8 bits into an array of (h, w, samples) uint8, at `1 / 2**times`.
+
+    The first rows, counted at full size, are enough, unless there are 0 of them.
 
     Returns
     -------
@@ -259,10 +261,11 @@ def decode_into(
     """
     head = read_head(data)
     plan = _plan(head, form, shape)
-    if plan.space is None or not plan.is_expected:
+    if plan.space is None or not plan.is_expected or out.shape[:2] != reduced(shape, times):
         raise ValueError(f'expected a stream of {shape} pixels of 8 bits')
-    cut = _cut(head, plan, rows, 0) if rows else 0
-    array = _decode_eight_bits(data, head, form, plan, 0, cut=cut, out=out[:cut] if cut else out)
+    cut = _cut(head, plan, rows, times) if rows else 0
+    part = out[: reduced((cut, 0), times)[0]] if cut else out
+    array = _decode_eight_bits(data, head, form, plan, times, cut=cut, out=part)
     return array[:-1] if cut and head.is_subsampled else array
 
 

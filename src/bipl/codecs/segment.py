@@ -72,9 +72,9 @@ An image codec may return more or fewer rows and columns than asked: `fit` settl
 wrong with the bytes ends in an exception, of any type."""
 
 
-IntoDecoder: TypeAlias = Callable[[Buffer, SegmentFormat, tuple[int, int], Array, int], Array]
-"""The same into an array of (h, w, samples), down to a row of the segment, the last argument, or further; all
-of it for 0.  Returns what is decoded of the array; where that cannot be, it is a ValueError."""
+IntoDecoder: TypeAlias = Callable[[Buffer, SegmentFormat, tuple[int, int], Array, int, int], Array]
+"""The same into an array of (h, w, samples), down to a row of the segment or further, all of it for 0, and at
+`1 / 2**times`.  Returns what is decoded of the array; where that cannot be, it is a ValueError."""
 
 
 ReducedDecoder: TypeAlias = Callable[[Buffer, SegmentFormat, tuple[int, int], int], Array]

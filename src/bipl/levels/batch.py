@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import pairwise
-from threading import get_ident
 from time import sleep
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeAlias
@@ -80,9 +79,6 @@ class Batch:
         self._before: weakref.ref[Batch] | None = None
         self._owed = set(self._tiles)
         self._given: dict[int, Array] = {}
-        level = self._level
-        self._is_passing = level is not None and level.reuses_memory and level.outgrows_cache
-        self._memories: dict[int, Array] = {}
         self._given_bytes = 0
 
     def begin(self) -> None:
@@ -154,25 +150,22 @@ class Batch:
             sleep(_LOOKED_AFTER_S)
         pixels = self._given.pop(first.tile, None)
         bottom = self._bottom(first.tile, uses)
-        if pixels is None or len(pixels) < first.rows_above(bottom):
-            pixels = self._decoded(level, first, bottom)
-        if pixels is not None and level.is_cached and bottom == BOTTOM:  # else it may be a view of the file
-            self._hand_on(first.tile, pixels)
-        for i, place in uses:
-            out = self._pixels[i]
-            if out is not None and place is not None:
-                level.paste(out, self._needs[i].box, place, pixels)
-
-    def _decoded(self, level: 'ImageLevel', place: Placement, bottom: int) -> Array | None:
-        """Decode a tile; into memory of this thread where neither the cache nor a later batch wants it."""
+        into = [
+            (out, self._needs[i].box, place)
+            for i, place in uses
+            if place is not None and (out := self._pixels[i]) is not None
+        ]
         with process_cache().sweep():
-            if bottom == BOTTOM or not self._is_passing:
-                return level.tile_at(place, bottom)
-            memory = self._memories.get(get_ident())
-            if memory is None:
-                shape = *level.tile_shape, level.shape[2]
-                memory = self._memories[get_ident()] = np.empty(shape, level.dtype)
-            return level.tile_into(memory, place, bottom)
+            if bottom != BOTTOM and (pixels is None or len(pixels) < first.rows_above(bottom)):
+                if into:
+                    level.lay_tile(into, bottom)
+                return
+            if pixels is None or len(pixels) < first.rows_above(bottom):
+                pixels = level.tile_at(first)
+        if pixels is not None and level.is_cached:  # else it may be a view of the file
+            self._hand_on(first.tile, pixels)
+        for out, box, place in into:
+            level.paste(out, box, place, pixels)
 
     def _read_whole(self, i: int) -> None:
         """Read a box of a level that copies boxes; what has no level reads by itself when it is finished."""

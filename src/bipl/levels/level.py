@@ -13,6 +13,7 @@ from bipl.geometry import BOTTOM, Box, Grid, Placement
 from bipl.levels.image import Array, Image, Recipe
 from bipl.levels.lease import Lease
 from bipl.levels.need import Need
+from bipl.levels.passing import passing_of
 from bipl.levels.pasting import paste
 from bipl.levels.pooled import octave_tiles
 from bipl.levels.shrink import shrink
@@ -84,9 +85,10 @@ class ImageLevel(Image):
         is_whole = self._gathers or settings.corrupt_tiles == 'background'
         is_rowwise = not is_whole and getattr(source, 'is_rowwise', False)
         self._decode_rows = cast('RowwiseSource', source).decode_rows if is_rowwise else None
-        self._decode_into = source.decode_into if isinstance(source, IntoSource) else None
+        decodes_into = getattr(source, 'decodes_into', False)
+        self._decode_into = cast('IntoSource', source).decode_into if decodes_into else None
         self._lay = cast('FlatSource', source).lay if getattr(source, 'is_flat', False) else None
-        self._thrift = Thrift()
+        self._thrift, self._passing = Thrift(), passing_of(source, self._cache)
         self._dtype = source.dtype
         self._lease = lease
         self._finer = finer
@@ -166,6 +168,8 @@ class ImageLevel(Image):
                 missing.setdefault(place.tile, []).append(place)
             else:
                 paste(out, box, place, pixels, self._fill)
+        if self._passing is not None and len(missing) < len(places):
+            self._passing.found(len(places) - len(missing))
         if missing:
             self._read_missing(out, box, missing, bottom)
 
@@ -206,20 +210,20 @@ class ImageLevel(Image):
         """Yield the tiles that touch a box."""
         return self._grid.touching(box)
 
-    def tile_at(self, place: Placement, bottom: int = BOTTOM) -> Array | None:
+    def tile_at(self, place: Placement, bottom: int = BOTTOM, memory: Array | None = None) -> Array | None:
         """Return a tile, decoded unless it is cached; None for background.
 
-        It may end at a row of the level, `bottom`, below which nothing of it is needed.
+        It may end at a row of the level, `bottom`, below which nothing of it is needed.  Where memory is
+        given it is not kept, and what is returned may be of that.
         """
         tile = place.tile
         if self._is_cached:
-            rows = place.rows_above(bottom)
-            pixels = self._cache.get((self._key, tile), self._decoded, tile, rows, rows=rows)
+            key, rows, keeps = (self._key, tile), place.rows_above(bottom), memory is None
+            pixels = self._cache.get(key, self._decoded, tile, rows, memory, rows=rows, keeps=keeps)
         else:
             pixels = self._decoded(tile, place.rows_above(BOTTOM))
         if pixels is None and self._finer is not None:
-            key = self._key, tile, *self._rendered_for
-            pixels = self._cache.get(key, self._rendered, place)
+            pixels = self._cache.get((self._key, tile, *self._rendered_for), self._rendered, place)
         return pixels
 
     def paste(self, out: Array, box: Box, place: Placement, pixels: Array | None) -> None:
@@ -238,10 +242,18 @@ class ImageLevel(Image):
             pixels = self._decoded(tile, place.rows_above(bottom), out)
         return self._rendered(place) if pixels is None and self._finer is not None else pixels
 
-    @property
-    def reuses_memory(self) -> bool:
-        """Whether `tile_into` decodes into the memory that it is given, and asks no server."""
-        return self._decode_into is not None and not self._gathers
+    def lay_tile(self, uses: Sequence[tuple[Array, Box, Placement]], bottom: int = BOTTOM) -> None:
+        """Lay a tile into the arrays of boxes; decoded unless it is cached, kept if that seems to pay.
+
+        Each use is an array, its box, and what is seen of the tile.
+        """
+        place, passing = uses[0][2], self._passing
+        memory = None if passing is None else passing.memory_for((self._key, place.tile))
+        pixels = self.tile_at(place, bottom, memory)
+        for out, box, piece in uses:
+            self.paste(out, box, piece, pixels)
+        if passing is not None and memory is not None:
+            passing.give_back(memory)
 
     @property
     def outgrows_cache(self) -> bool:
@@ -285,9 +297,7 @@ class ImageLevel(Image):
         """Decode tiles that are not cached, in more than one thread where that is worth its while."""
 
         def read(places: list[Placement]) -> None:
-            pixels = self.tile_at(places[0], bottom)
-            for place in places:
-                self.paste(out, box, place, pixels)
+            self.lay_tile([(out, box, place) for place in places], bottom)
 
         is_worth_it = self._is_costly and len(missing) * self._tile_bytes >= _LEAST_SHARED_BYTES
         with self.gathered(missing) if self._gathers else _AT_HAND:

@@ -14,7 +14,7 @@ import numpy as np
 from bipl.geometry import Box, RegularGrid
 from bipl.levels.image import Array, Image
 from bipl.levels.need import gathered
-from bipl.levels.source import FarSource, ReducibleSource, RowwiseSource, TileSource
+from bipl.levels.source import FarSource, IntoSource, ReducibleSource, RowwiseSource, TileSource
 from bipl.settings import Settings
 
 # Of averaged octaves, in pixels; even, so that tiles of the next octave are made of whole ones.
@@ -57,6 +57,7 @@ class ReducedTiles:
         self._parent = parent
         self._times = times
         self._rowwise = parent if isinstance(parent, RowwiseSource) and parent.is_rowwise else None
+        self._into = parent if isinstance(parent, IntoSource) and parent.decodes_into else None
         shape = halved(parent.grid.shape, times)
         # A tile as wide or high as the image need not be a multiple of the factor.
         tile_shape = [
@@ -91,6 +92,16 @@ class ReducedTiles:
         """Decode the first rows of a stored tile, or more, at the lower resolution."""
         assert self._rowwise is not None  # noqa: S101
         return self._rowwise.decode_rows(tile, rows << self._times, self._times + times)
+
+    @property
+    def decodes_into(self) -> bool:
+        """As the parent does."""
+        return self._into is not None
+
+    def decode_into(self, tile: int, out: Array, rows: int = 0, times: int = 0) -> Array | None:
+        """Decode a stored tile, its first rows if they are enough, into an array where that can be."""
+        assert self._into is not None  # noqa: S101
+        return self._into.decode_into(tile, out, rows << self._times, self._times + times)
 
     @property
     def gathers(self) -> bool:

@@ -104,13 +104,24 @@ class RowwiseSource(TileSource, Protocol):
 
 @runtime_checkable
 class IntoSource(TileSource, Protocol):
-    """A `TileSource` that can decode into memory that it is given."""
+    """A `TileSource` that can decode into memory that it is given.
 
-    def decode_into(self, tile: int, out: Array, rows: int = 0) -> Array | None:
-        """Decode a tile, into an array of a whole tile's shape where that can be.
+    Attributes
+    ----------
+    decodes_into
+        Whether it can, of its tiles as they mostly are.
+    """
 
-        The first rows are enough, if their number is given.  Returns the array, or the rows of it that were
-        decoded; else what `decode` gives.  The array may hold anything afterwards.
+    @property
+    def decodes_into(self) -> bool:
+        """See the class."""
+        ...
+
+    def decode_into(self, tile: int, out: Array, rows: int = 0, times: int = 0) -> Array | None:
+        """Decode a tile at `1 / 2**times`, into an array of a whole tile's shape where that can be.
+
+        The first rows, at full size, are enough, if their number is given.  Returns the array, or the rows
+        of it that were decoded; else what `decode` gives.  The array may hold anything afterwards.
         """
         ...
 

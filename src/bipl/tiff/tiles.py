@@ -61,6 +61,8 @@ class TiffTiles:
         Of what `decode` returns.
     places
         Where its segments, tiles or strips of a plane, lie in the file; `locate` is theirs.
+    decodes_into
+        Whether `decode_into` does, but for odd tiles.
     gathers
         Whether it pays to say beforehand which tiles will be decoded: where the file is on a server.
 
@@ -98,6 +100,10 @@ class TiffTiles:
         self.places = SegmentPlaces(directory, self.image, self._row_bytes)
         self.locate = self.places.locate
         self._colours = Colours(directory, self.image)
+        is_shown = self._planes == 1 and self.dtype == np.uint8 and self._colours.are_stored
+        into = INTO_DECODERS.get(self.image.compression)
+        self._into: IntoDecoder | None = into if is_shown and not self._is_cut else None
+        self.decodes_into = self._into is not None
 
     def rename(self, title: str) -> None:
         """Set what the image is called in messages."""
@@ -138,7 +144,7 @@ class TiffTiles:
         """
         return self._decoded(tile, 0)
 
-    def decode_into(self, tile: int, out: Array, rows: int = 0) -> Array | None:
+    def decode_into(self, tile: int, out: Array, rows: int = 0, times: int = 0) -> Array | None:
         """Decode one tile, its first rows if they are enough, into an array where that can be.
 
         Raises
@@ -151,8 +157,8 @@ class TiffTiles:
         if into is not None and size:
             data = self._stored(tile, offset, size)
             with suppress(Exception):  # what is wrong is said below
-                return into(data, self._format, out.shape[:2], out, rows)
-        return self._decoded(tile, 0)
+                return into(data, self._format, self.grid.tile_shape, out, rows, times)
+        return self._decoded(tile, times)
 
     @property
     def is_rowwise(self) -> bool:
@@ -389,10 +395,3 @@ class TiffTiles:
     def _format(self) -> SegmentFormat:
         """How segments are stored, read from the directory when the first one is decoded."""
         return segment_format(self.directory, self.image, self._plane_samples)
-
-    @cached_property
-    def _into(self) -> IntoDecoder | None:
-        """What decodes into given memory, where that is what is shown."""
-        if self._planes > 1 or self._is_cut or self.dtype != np.uint8 or not self._colours.are_stored:
-            return None
-        return INTO_DECODERS.get(self.image.compression)

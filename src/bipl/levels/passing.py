@@ -1,0 +1,79 @@
+"""Passing: tiles that nobody comes back to are decoded into memory at hand, and not kept.
+
+To write a tile to memory that is new to the process, or that the processor has not at hand, takes a sixth
+of decoding it, and more.  A viewer comes back to its tiles; who draws patches at random hardly ever does.  So
+tiles are let go of at first, their names are remembered, and once enough of them are asked for again, they
+are kept.
+"""
+
+import threading
+from collections.abc import Hashable
+from math import prod
+
+import numpy as np
+
+from bipl.cache import FIRST_BYTES, TileCache
+from bipl.levels.source import Array, TileSource
+
+# To keep less than this takes little of decoding it.
+_LEAST_BYTES = 2**16
+# The share of tiles asked for again is that of the last so many, or of all so far and a few that were not.
+_MOST_COUNTED, _FEW = 256, 8
+# The share from which on keeping pays.
+_LEAST_SHARE = 0.2
+
+
+class Passing:
+    """Which tiles of a level are kept, and the memory of each thread for those that are not.
+
+    Thread-safe: threads may lose counts of each other, which matters little.
+
+    Parameters
+    ----------
+    cache
+        Where they would be kept.
+    shape, dtype
+        Of a whole tile, (h, w, c).
+    """
+
+    def __init__(self, cache: TileCache, shape: tuple[int, int, int], dtype: 'np.dtype[np.generic]') -> None:
+        self._cache = cache
+        self._shape, self._dtype = shape, dtype
+        self._here = threading.local()
+        self._share, self._counted = 0.0, _FEW
+
+    def memory_for(self, key: Hashable) -> Array | None:
+        """Return memory to decode a tile into, to be given back; None for one that is to be kept."""
+        if self._cache.was_passed(key):
+            self.found(1)
+        else:
+            self._counted = counted = min(self._counted + 1, _MOST_COUNTED)
+            self._share -= self._share / counted
+        if self._share > _LEAST_SHARE:
+            return None
+        # It is taken from its place: a finalizer may read the same level in this thread meanwhile.
+        memory: Array | None = self._here.__dict__.pop('memory', None)
+        return np.empty(self._shape, self._dtype) if memory is None else memory
+
+    def give_back(self, memory: Array) -> None:
+        """Have memory for the next tile of this thread."""
+        self._here.memory = memory
+
+    def found(self, tiles: int) -> None:
+        """Count tiles that were asked for again."""
+        self._counted = counted = min(self._counted + tiles, _MOST_COUNTED)
+        self._share += (1 - self._share) * min(tiles / counted, 1)
+
+
+def passing_of(source: TileSource, cache: TileCache) -> Passing | None:
+    """Return who says which tiles are kept; None where all are.
+
+    Those are small tiles, those of levels that the cache holds as it is, those that a server has, and those
+    whose decoder takes no memory that it is given.
+    """
+    shape = *source.grid.tile_shape, source.channels
+    is_small = prod((*source.grid.shape, source.channels)) * source.dtype.itemsize <= FIRST_BYTES
+    is_fit = getattr(source, 'decodes_into', False) and not getattr(source, 'gathers', False)
+    if not is_fit or is_small or prod(shape) * source.dtype.itemsize < _LEAST_BYTES:
+        return None
+    return Passing(cache, shape, source.dtype)

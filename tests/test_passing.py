@@ -1,0 +1,185 @@
+"""Tiles that nobody comes back to are decoded into memory at hand and not kept; pixels are the same."""
+
+import gc
+import threading
+import weakref
+from collections.abc import Iterator
+from random import Random
+
+import numpy as np
+import pytest
+
+import bipl
+from bipl import CorruptTileError, Slide
+from bipl.cache import process_cache
+from bipl.levels.passing import Passing
+from tests.builders.patterns import smooth_image
+from tests.builders.svs import build_svs
+
+HEIGHT, WIDTH, TILE = 1100, 1300, 160  # tiles of 76,800 bytes
+ROWS, COLUMNS = -(-HEIGHT // TILE), -(-WIDTH // TILE)
+DATA = build_svs(smooth_image(HEIGHT, WIDTH), downsamples=(1,), tile=TILE)
+
+
+@pytest.fixture(scope='module')
+def expected() -> np.ndarray:
+    with Slide.open(DATA) as slide:
+        return slide.numpy()
+
+
+@pytest.fixture
+def slide(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slide]:
+    """Return a slide that is large beside what the cache holds in any case."""
+    monkeypatch.setattr('bipl.levels.passing.FIRST_BYTES', 2**20)
+    with bipl.env(tile_cache=2**22), Slide.open(DATA) as slide:
+        process_cache().clear()
+        yield slide
+    process_cache().budget_bytes = 2**27
+
+
+def tile_box(row: int, column: int) -> tuple[slice, slice]:
+    return slice(row * TILE, (row + 1) * TILE), slice(column * TILE, (column + 1) * TILE)
+
+
+def test_what_is_asked_for_once_is_not_kept(slide: Slide, expected: np.ndarray) -> None:
+    for row in range(ROWS - 1):
+        for column in range(COLUMNS - 1):
+            box = tile_box(row, column)
+            np.testing.assert_array_equal(slide[box], expected[box])
+    statistics = process_cache().statistics()
+    assert (statistics.made, statistics.tiles) == ((ROWS - 1) * (COLUMNS - 1), 0)
+
+
+def test_what_a_viewer_comes_back_to_is_kept(slide: Slide, expected: np.ndarray) -> None:
+    for step in range(0, 600, 20):  # moving over the slide
+        np.testing.assert_array_equal(slide[step : step + 400, :500], expected[step : step + 400, :500])
+    made = process_cache().statistics().made
+    assert made < 60  # each of the 28 tiles twice at most
+    for step in range(0, 600, 20):
+        slide[step : step + 400, :500]
+    assert process_cache().statistics().made <= made + 28
+
+
+def test_random_patches_are_what_they_are_in_any_thread(slide: Slide, expected: np.ndarray) -> None:
+    def read(seed: int) -> None:
+        random = Random(seed)
+        for _ in range(150):
+            y, x = random.randrange(HEIGHT - 200), random.randrange(WIDTH - 200)
+            size = random.randint(1, 200)
+            found = slide[y : y + size, x : x + size]
+            wrong.append(not np.array_equal(found, expected[y : y + size, x : x + size]))
+
+    wrong: list[bool] = []
+    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(wrong) == 900
+    assert not any(wrong)
+
+
+def test_a_tile_that_many_threads_ask_for_at_once_is_decoded_once(
+    slide: Slide, expected: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    level = slide._stored[0]
+    decode, calls = level._decode_into, []
+    assert decode is not None
+    begun, awaited = threading.Event(), threading.Event()
+
+    def slowly(tile: int, out: np.ndarray, rows: int) -> object:
+        calls.append(tile)
+        begun.set()
+        assert awaited.wait(10)
+        return decode(tile, out, rows)
+
+    monkeypatch.setattr(level, '_decode_into', slowly)
+    found: list[np.ndarray] = []
+    box = tile_box(1, 1)
+    threads = [threading.Thread(target=lambda: found.append(slide[box])) for _ in range(4)]
+    threads[0].start()
+    assert begun.wait(10)
+    for thread in threads[1:]:
+        thread.start()
+    cache = process_cache()
+    while not any(flight.is_awaited for flight in list(cache._flights.values())):
+        threading.Event().wait(0.001)
+    awaited.set()
+    for thread in threads:
+        thread.join()
+    assert len(calls) == 1
+    assert all(np.array_equal(pixels, expected[box]) for pixels in found)
+
+
+def test_a_read_inside_of_a_read_has_memory_of_its_own(
+    slide: Slide, expected: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a finalizer reads the same level between decoding and pasting."""
+    from bipl.levels import level as module
+
+    paste, depth = module.paste, [0]
+
+    def nested(*arguments: object) -> None:
+        depth[0] += 1
+        if depth[0] == 1:
+            np.testing.assert_array_equal(slide[tile_box(2, 2)], expected[tile_box(2, 2)])
+        paste(*arguments)  # type: ignore[arg-type]
+        depth[0] -= 1
+
+    monkeypatch.setattr(module, 'paste', nested)
+    np.testing.assert_array_equal(slide[tile_box(1, 1)], expected[tile_box(1, 1)])
+
+
+def test_results_are_never_the_memory_of_tiles(slide: Slide) -> None:
+    level = slide._stored[0]
+    assert level._passing is not None
+    found = slide[tile_box(0, 0)]
+    assert not np.shares_memory(found, level._passing._here.memory)
+
+
+def test_a_broken_tile_is_named_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('bipl.levels.passing.FIRST_BYTES', 2**20)
+    with Slide.open(DATA) as whole:
+        offset, size = whole._stored[0]._source.locate(3)
+    data = DATA[: offset + size // 2] + bytes(size // 2) + DATA[offset + size // 2 * 2 :]
+    with Slide.open(data) as slide:
+        assert slide._stored[0]._passing is not None
+        for _ in range(3):
+            with pytest.raises(CorruptTileError, match='row 0, column 3'):
+                slide[tile_box(0, 3)]
+        slide[tile_box(0, 2)]
+    with bipl.env(corrupt_tiles='background'), Slide.open(data) as slide:
+        assert (slide[tile_box(0, 3)] == 255).all()
+
+
+def test_batches_of_neighbours_learn_to_keep(slide: Slide, expected: np.ndarray) -> None:
+    random = Random(2)
+    made = []
+    for _ in range(12):
+        places = [(random.randint(200, 400), random.randint(200, 400)) for _ in range(30)]
+        for (y, x), found in zip(places, slide.read_batch(places, 100), strict=True):
+            np.testing.assert_array_equal(found, expected[y - 50 : y + 50, x - 50 : x + 50])
+        made.append(process_cache().statistics().made)
+    assert made[-1] - made[5] <= 3
+    assert process_cache().statistics().tiles >= 9
+
+
+def test_memory_goes_with_the_level(slide: Slide) -> None:
+    level = slide._stored[0]
+    slide[tile_box(0, 0)]
+    assert level._passing is not None
+    memory = weakref.ref(level._passing._here.memory)
+    level._passing = None
+    gc.collect()
+    assert memory() is None
+
+
+def test_small_levels_and_other_codecs_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Slide.open(DATA) as slide:
+        assert slide._stored[0]._passing is None
+    monkeypatch.setattr('bipl.levels.passing.FIRST_BYTES', 2**20)
+    with Slide.open(build_svs(smooth_image(800, 800), compression='aperio_33005', tile=160)) as slide:
+        assert slide._stored[0]._passing is None
+    with Slide.open(DATA) as slide:
+        assert isinstance(slide._stored[0]._passing, Passing)
+        assert slide._stored[0].octave()._passing is None  # its tiles are small
