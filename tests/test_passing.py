@@ -60,6 +60,30 @@ def test_what_a_viewer_comes_back_to_is_kept(slide: Slide, expected: np.ndarray)
     assert process_cache().statistics().made <= made + 28
 
 
+def test_what_is_read_again_and_again_is_there_from_the_third_time_on(slide: Slide) -> None:
+    cache = process_cache()
+    cache._grown_bytes = 2**20  # it has to grow
+    made = []
+    for _ in range(5):
+        for row in range(5):
+            for column in range(8):
+                slide[tile_box(row, column)]
+        made.append(cache.statistics().made)
+    first, second, third, fourth, fifth = np.diff([0, *made]).tolist()
+    assert (first, second) == (40, 40)
+    assert third < 20
+    assert (fourth, fifth) == (0, 0)
+
+
+def test_names_of_tiles_that_are_let_go_of_are_bounded(slide: Slide) -> None:
+    for row in range(ROWS):
+        for column in range(COLUMNS):
+            slide[tile_box(row, column)]
+    cache = process_cache()
+    assert cache._passed_bytes == sum(cache._passed.values()) <= cache.budget_bytes
+    assert 0 < len(cache._passed) < ROWS * COLUMNS
+
+
 def test_random_patches_are_what_they_are_in_any_thread(slide: Slide, expected: np.ndarray) -> None:
     def read(seed: int) -> None:
         random = Random(seed)

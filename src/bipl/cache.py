@@ -160,6 +160,7 @@ class TileCache:
         """Sum up what is held: a sum that is kept goes wrong where a signal's exception interrupts it."""
         self._kept_bytes = sum(tile.nbytes for tile in self._kept.values())
         self._size_bytes = self._kept_bytes + sum(tile.nbytes for tile in self._tiles.values())
+        self._passed_bytes = sum(self._passed.values())
 
     def has(self, key: Hashable) -> bool:
         """Whether a tile is there; that it was asked for counts as nothing."""
@@ -269,8 +270,9 @@ class TileCache:
         size_bytes = owned.nbytes
         evicted = []  # let go of outside the lock: their memory comes back then
         with self._lock:
-            if key in self._gone:
-                del self._gone[key]
+            if key in self._gone or key in self._passed:
+                self._gone.pop(key, None)
+                self._passed_bytes -= self._passed.pop(key, 0)
                 self._grown_bytes = max(min(self._grown_bytes + size_bytes, self._budget_bytes), FIRST_BYTES)
             most = min(max(self._grown_bytes, 2 * size_bytes), self._budget_bytes)
             if size_bytes <= most:
