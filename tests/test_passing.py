@@ -15,6 +15,7 @@ from bipl.cache import process_cache
 from bipl.levels.passing import Passing
 from tests.builders.patterns import smooth_image
 from tests.builders.svs import build_svs
+from tests.builders.tiff import Directory, build_tiff
 
 HEIGHT, WIDTH, TILE = 1100, 1300, 160  # tiles of 76,800 bytes
 ROWS, COLUMNS = -(-HEIGHT // TILE), -(-WIDTH // TILE)
@@ -204,6 +205,11 @@ def test_small_levels_and_other_codecs_are_kept(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr('bipl.levels.passing.FIRST_BYTES', 2**20)
     with Slide.open(build_svs(smooth_image(800, 800), compression='aperio_33005', tile=160)) as slide:
         assert slide._stored[0]._passing is None
+    strip = Directory(
+        image=smooth_image(900, 900), rows_per_strip=900, compression='jpeg', photometric='ycbcr'
+    )
+    with Slide.open(build_tiff([strip])) as slide:
+        assert slide._stored[0]._passing is None  # each thread would have memory for all of it
     with Slide.open(DATA) as slide:
         assert isinstance(slide._stored[0]._passing, Passing)
         assert slide._stored[0].octave()._passing is None  # its tiles are small

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 import bipl
 from bipl import ClosedSlideError, CorruptTileError, Image, Mosaic, Slide, ops
 from bipl.cache import process_cache
+from bipl.geometry import Box
+from bipl.levels.columns import Part
 from bipl.levels.sweep import Sweep
 from bipl.parallel import ordered_map
 from tests.builders.patterns import noise_image, smooth_image
@@ -247,6 +249,16 @@ def test_a_broken_tile_is_an_error_at_its_turn(workers: int) -> None:
             list(slide.sweep([[((70, 80), (70, 80))], [((90, 100), (70, 80))]], workers))
 
 
+@pytest.mark.parametrize('workers', [1, 3])
+def test_a_broken_tile_spoils_no_box_of_its_row_that_does_not_touch_it(workers: int) -> None:
+    image = smooth_image(256, 256)
+    with Slide.open(broken_slide(image, 5)) as slide:
+        found = slide.sweep([[((0, 60), (40, 100)), ((0, 140), (70, 100)), ((0, 60), (90, 110))]], workers)
+        np.testing.assert_array_equal(next(found), slide[0:60, 40:100])
+        with pytest.raises(CorruptTileError, match='row 1, column 1'):
+            next(found)
+
+
 @pytest.mark.parametrize('workers', [1, 4])
 def test_a_broken_tile_may_be_background(workers: int) -> None:
     with bipl.env(corrupt_tiles='background'):
@@ -283,6 +295,64 @@ def test_an_exit_in_a_function_hangs_nobody(slide: Slide, workers: int) -> None:
     next(found)
     with pytest.raises(SystemExit):
         next(found)
+
+
+def test_an_interrupt_does_not_wait_for_its_turn(slide: Slide) -> None:
+    def interrupted(_: np.ndarray) -> np.ndarray:
+        raise KeyboardInterrupt
+
+    sweep = Sweep(slide, slide._stored[0], [], 0)
+    part = Part(3, Box(0, 9, 0, 9), slide.need(Box(0, 9, 0, 9)).then(interrupted))
+    with pytest.raises(KeyboardInterrupt):
+        sweep._finish(part)
+    assert part.is_done
+    assert isinstance(part.error, KeyboardInterrupt)
+
+
+def test_helpers_finish_what_is_read_by_itself(slide: Slide, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('bipl.levels.need._MOST_PLANNED_BYTES', 300 * 260 * 3)  # boxes at borders need less
+    threads = set()
+
+    def noted(pixels: np.ndarray) -> np.ndarray:
+        threads.add(threading.current_thread().name)
+        threading.Event().wait(0.002)
+        return pixels
+
+    image = slide.pool(1.5).apply(noted)
+    assert_equal(image, rows_of(image.shape, 130, 60), 3)
+    threads.clear()
+    list(image.sweep(rows_of(image.shape, 130, 60), 3))
+    assert len(threads - {threading.main_thread().name}) > 1
+
+
+def test_functions_see_no_pixels_that_are_not_there(slide: Slide) -> None:
+    shapes = set()
+
+    def noted(pixels: np.ndarray) -> np.ndarray:
+        shapes.add(pixels.shape)
+        return pixels
+
+    image = slide.apply(noted)
+    shapes.clear()
+    for _ in range(20):
+        found = image.sweep(rows_of(slide.shape, 80, 20), 3)
+        next(found)
+        found.close()  # type: ignore[attr-defined]
+    assert shapes == {(100, 100, 3)}
+
+
+def test_threads_that_leave_hold_no_memory(slide: Slide, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweeps: list[Sweep] = []
+    help_ = Sweep._help
+
+    def noted(self: Sweep) -> None:
+        sweeps.append(self)
+        help_(self)
+        assert threading.get_ident() not in self._columns._stacks
+
+    monkeypatch.setattr(Sweep, '_help', noted)
+    list(slide.sweep(rows_of(slide.shape, 80, 20), 4))
+    assert sweeps
 
 
 def test_a_malformed_box_is_an_error_at_its_turn(slide: Slide) -> None:
@@ -382,6 +452,20 @@ def test_a_sweep_that_is_begun_goes_on_in_a_forked_child(slide: Slide) -> None:
     assert in_child(rest) == expected
     assert in_child(anew) == expected
     assert rest() == expected
+
+
+def test_errors_of_the_rows_reach_a_forked_child(slide: Slide) -> None:
+    rows = [[((0, 50), (0, 50))], [((40, 99), (0, 50))], [((9, 0), (0, 50))], [((100, 150), (0, 50))]]
+    found = slide.sweep(rows, 2)
+    next(found)
+
+    def rest() -> int:
+        assert next(found).shape == (59, 50, 3)
+        return len(list(found))
+
+    assert isinstance(in_child(rest), ValueError)
+    with pytest.raises(ValueError, match='stops at or after'):
+        rest()
 
 
 def test_sweeps_inside_of_functions_of_the_executor(slide: Slide) -> None:

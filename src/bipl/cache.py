@@ -35,7 +35,7 @@ _KEPT_PART = 0.5
 # Memory that is new to the process costs half of decoding what it is for, so the cache takes little at
 # first, and as much again as a tile takes that it let go too early.
 FIRST_BYTES = 24 * 2**20
-# Tiles made, after which what is held is counted anew.
+# Tiles kept, after which what is held is counted anew.
 _COUNTED_EACH = 1024
 # Seconds after which a thread that waits for a tile looks whether it is still being made.
 _LOOKED_AFTER_S = 1.0
@@ -136,7 +136,7 @@ class TileCache:
         self._gone: OrderedDict[Hashable, None] = OrderedDict()
         self._passed: OrderedDict[Hashable, int] = OrderedDict()
         self._passed_bytes = 0
-        self._kept_bytes = self._size_bytes = 0
+        self._kept_bytes = self._size_bytes = self._uncounted = 0
         self._grown_bytes = FIRST_BYTES
         self._hits = self._misses = self._made = self._evictions = 0
 
@@ -158,6 +158,7 @@ class TileCache:
 
     def _count(self) -> None:
         """Sum up what is held: a sum that is kept goes wrong where a signal's exception interrupts it."""
+        self._uncounted = 0
         self._kept_bytes = sum(tile.nbytes for tile in self._kept.values())
         self._size_bytes = self._kept_bytes + sum(tile.nbytes for tile in self._tiles.values())
         self._passed_bytes = sum(self._passed.values())
@@ -277,7 +278,8 @@ class TileCache:
             most = min(max(self._grown_bytes, 2 * size_bytes), self._budget_bytes)
             if size_bytes <= most:
                 self._put(key, owned)
-            if not self._made % _COUNTED_EACH:
+            self._uncounted += 1
+            if self._uncounted >= _COUNTED_EACH:
                 self._count()
             while self._size_bytes > most and (self._tiles or self._kept):
                 evicted.append(self._evicted())

@@ -66,6 +66,9 @@ class Part:
         return pixels
 
 
+NONE = -1
+
+
 class Unit(NamedTuple):
     """What a row of boxes needs of one column of tiles.
 
@@ -79,6 +82,8 @@ class Unit(NamedTuple):
         From which row on it will be needed again; below its tiles for never.
     parts
         The boxes.
+
+    A box that needs nothing of the level has a unit of its own, of no column: `NONE`.
     """
 
     column: int
@@ -124,6 +129,10 @@ class Columns:
         """Let go of what is held; who waits for another thread's column is sent away."""
         self._is_closed = True
         self._columns, self._stacks, self._spare = {}, {}, []
+
+    def leave(self) -> None:
+        """Let go of this thread's stack."""
+        self._stacks.pop(get_ident(), None)
 
     def issue(self, number: int) -> int:
         """Say that a column will be laid, and return how often it was issued before."""

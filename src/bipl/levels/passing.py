@@ -15,8 +15,8 @@ import numpy as np
 from bipl.cache import FIRST_BYTES, TileCache
 from bipl.levels.source import Array, TileSource
 
-# To keep less than this takes little of decoding it.
-_LEAST_BYTES = 2**16
+# To keep less than this takes little of decoding it; and more than this is too much for each thread to have.
+_LEAST_BYTES, _MOST_BYTES = 2**16, 2**21
 # The share of tiles asked for again is that of the last so many, or of all so far and a few that were not.
 _MOST_COUNTED, _FEW = 256, 8
 # The share from which on keeping pays.
@@ -68,12 +68,12 @@ class Passing:
 def passing_of(source: TileSource, cache: TileCache) -> Passing | None:
     """Return who says which tiles are kept; None where all are.
 
-    Those are small tiles, those of levels that the cache holds as it is, those that a server has, and those
-    whose decoder takes no memory that it is given.
+    Those are small and very large tiles, those of levels that the cache holds as it is, those that a server
+    has, and those whose decoder takes no memory that it is given.
     """
     shape = *source.grid.tile_shape, source.channels
     is_small = prod((*source.grid.shape, source.channels)) * source.dtype.itemsize <= FIRST_BYTES
-    is_fit = getattr(source, 'decodes_into', False) and not getattr(source, 'gathers', False)
-    if not is_fit or is_small or prod(shape) * source.dtype.itemsize < _LEAST_BYTES:
+    is_fit = _LEAST_BYTES <= prod(shape) * source.dtype.itemsize <= _MOST_BYTES
+    if is_small or not is_fit or getattr(source, 'gathers', False):
         return None
-    return Passing(cache, shape, source.dtype)
+    return Passing(cache, shape, source.dtype) if getattr(source, 'decodes_into', False) else None

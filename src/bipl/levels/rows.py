@@ -28,16 +28,17 @@ def read_rows(image: 'Image', rows: Iterable[Sequence[Box]], max_workers: int) -
     rows = iter(rows)
     first = next((row for row in rows if row), None)
     if first is None:
-        return iter(())
+        return
     rows = chain([first], rows)
+    need = image.need(first[0])
     if image.gathers:
         boxes = (box.pair for box in chain.from_iterable(rows))
-        return (pixels for _, pixels in image.parts(boxes, max_workers))
-    need = image.need(first[0])
-    if need.level is not None and _suits(need.level, need.box):
+        yield from (pixels for _, pixels in image.parts(boxes, max_workers))
+    elif need.level is not None and _suits(need.level, need.box):
         helpers = max_workers if max_workers > 1 and not is_worker() else 0
-        return Sweep(image, need.level, rows, helpers).pixels()
-    return _in_runs(image, first[0], chain.from_iterable(rows), max_workers)
+        yield from Sweep(image, need.level, rows, helpers).pixels()
+    else:
+        yield from _in_runs(image, first[0], chain.from_iterable(rows), max_workers)
 
 
 def _suits(level: 'ImageLevel', box: Box) -> bool:

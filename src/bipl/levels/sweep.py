@@ -19,7 +19,7 @@ import numpy as np
 
 from bipl.cache import process_cache
 from bipl.geometry import Box, RegularGrid
-from bipl.levels.columns import Columns, Part, Unit
+from bipl.levels.columns import NONE, Columns, Part, Unit
 from bipl.levels.source import Array
 from bipl.parallel import start_helpers
 
@@ -76,6 +76,7 @@ class Sweep:
         self._counted = self._begun = self._called = self._at_work = self._awaited = 0
         self._most_ahead = 1
         self._error: Exception | None = None
+        self._is_closed = False
 
     def pixels(self) -> Iterator[Array]:
         """Yield the pixels of the boxes, in order.
@@ -105,11 +106,16 @@ class Sweep:
     def _alone(self) -> Iterator[Array]:
         """Read what is left in a child that was forked meanwhile: nobody is at work, locks may be taken."""
         parts = chain(self._parts, *(row.parts for row in self._planned))
-        for box in chain((part.box for part in parts), chain.from_iterable(self._rows)):
+        for part in parts:
+            yield self._image.read(part.box)
+        if self._error is not None:
+            raise self._error
+        for box in chain.from_iterable(self._rows):
             yield self._image.read(box)
 
     def close(self) -> None:
         """Leave out what nobody has begun, and let go of memory: frames of an error may hold the sweep."""
+        self._is_closed = True
         self._columns.close()
         self._rest.clear()
         for part in self._parts:
@@ -137,10 +143,15 @@ class Sweep:
         while self._may_share(row, bottom) and self._plan():
             pass
         self._planned.popleft()
+        units = [Unit(NONE, 0, 0, 0, 0, [part]) for part in row.parts if part.left == 0]
         for number in sorted(row.columns):
             keep_from = next((later.y0 for later in self._planned if number in later.columns), bottom)
             turn = self._columns.issue(number)
-            self._rest.append(Unit(number, turn, row.y0, row.y1, keep_from, row.columns[number]))
+            units.append(Unit(number, turn, row.y0, row.y1, keep_from, row.columns[number]))
+        for unit in units:
+            if unit.column == NONE:
+                unit.parts[0].left = 1
+        self._rest.extend(sorted(units, key=lambda unit: unit.parts[-1].number))
         self._parts.extend(row.parts)
         self._unbegun.extend(row.parts)
         return True
@@ -156,16 +167,14 @@ class Sweep:
             if not self._issue():
                 return False
         part = self._unbegun.popleft()
+        if self._helpers and self._most_ahead == 1:
+            size_bytes = self._level.size_bytes(part.box if part.need.level is None else part.need.box)
+            self._most_ahead = max(min(_AHEAD_BYTES // max(size_bytes, 1), _MOST_AHEAD), self._helpers + 1)
         if part.need.level is not None:
-            if self._helpers and self._most_ahead == 1:
-                most = _AHEAD_BYTES // max(self._level.size_bytes(part.need.box), 1)
-                self._most_ahead = max(min(most, _MOST_AHEAD), self._helpers + 1)
             try:
                 part.pixels = self._level.blank(part.need.box)
             except Exception as error:  # noqa: BLE001 - it waits for its turn
                 part.error = error
-        if not part.left:
-            self._finish(part)
         self._begun = part.number + 1
         return True
 
@@ -184,7 +193,8 @@ class Sweep:
                 pass
             self._call_helpers()
             if not self._at_work and (unit := self._next()) is not None:
-                self._settle(unit)
+                with process_cache().sweep():
+                    self._settle(unit)
                 continue
             with self._changed:
                 self._awaited = min(part.number + self._most_ahead // _WOKEN_EACH, self._begun - 1)
@@ -217,6 +227,7 @@ class Sweep:
                 while (unit := self._next()) is not None:
                     self._settle(unit)
         finally:
+            self._columns.leave()
             with self._changed:
                 self._at_work -= 1
                 self._called -= 1
@@ -224,33 +235,49 @@ class Sweep:
 
     def _settle(self, unit: Unit) -> None:
         """Lay a column of tiles into its boxes; what fails is told to those who wait for them."""
-        interrupt: BaseException | None = None
         try:
-            self._columns.lay(unit)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the consumer is told
-            interrupt = None if isinstance(error, Exception) else error
+            if unit.column != NONE:
+                self._columns.lay(unit)
+        except Exception as error:  # noqa: BLE001 - the consumer is told
+            for part in unit.parts:
+                self._spoil(part, unit, error)
+        except BaseException as error:
             for part in unit.parts:
                 part.error = part.error or error
-        with self._lock:
-            for part in unit.parts:
-                part.left -= 1
-            done = [part for part in unit.parts if not part.left]
-        for part in done:
-            self._finish(part)
-        if interrupt is not None:
-            raise interrupt
+            raise
+        finally:
+            with self._lock:
+                for part in unit.parts:
+                    part.left -= 1
+                done = [part for part in unit.parts if not part.left]
+            for part in done:
+                self._finish(part)
+
+    def _spoil(self, part: Part, unit: Unit, error: Exception) -> None:
+        """Tell a box what is wrong with a column of tiles, unless it needs other rows and is sound itself."""
+        if part.pixels is not None and (part.need.box.y0 > unit.y0 or part.need.box.y1 < unit.y1):
+            try:
+                self._level.read_into(part.pixels, part.need.box)
+            except Exception as its_own:  # noqa: BLE001 - it is told
+                error = its_own
+            else:
+                return
+        part.error = part.error or error
 
     def _finish(self, part: Part) -> None:
         """Make what was asked for of the pixels of a box, and tell the consumer if it waits for that."""
         try:
-            if part.error is None:
+            if part.error is None and not self._is_closed:
                 part.pixels = part.need.made_of(_nothing() if part.pixels is None else part.pixels)
-        except BaseException as error:  # noqa: BLE001 - as above
+        except BaseException as error:
             part.error = error
-        part.is_done = True
-        if part.number >= self._awaited:
-            with self._changed:
-                self._changed.notify_all()
+            if not isinstance(error, Exception):  # who interrupts this thread does not wait for its turn
+                raise
+        finally:
+            part.is_done = True
+            if part.number >= self._awaited:
+                with self._changed:
+                    self._changed.notify_all()
 
 
 def _planned(parts: list[Part], grid: RegularGrid) -> _Row:

@@ -214,9 +214,8 @@ def tiles_of(image: ArrayLike, grid: TileGrid, max_workers: int | None) -> Itera
         boxes = (grid.box(idx) for idx in grid.used())
         read = (lambda box: part(*box)) if part is not None else (lambda box: _cut(image, box))
         pixels = ordered_map(read, boxes, max_workers=max_workers)
-    for idx, data in zip(grid.used(), pixels, strict=True):
-        yield Tile(idx, grid.vec(idx), data)
-        del data
+    for idx in grid.used():  # `zip` would hold a tile until the next one is there
+        yield Tile(idx, grid.vec(idx), next(pixels))
 
 
 def _cut(image: ArrayLike, box: tuple[Span, Span]) -> Array:
