@@ -374,8 +374,8 @@ def test_a_sweep_without_end_needs_no_memory_without_end(slide: Slide) -> None:
     found.close()  # type: ignore[attr-defined]
 
 
-def test_few_boxes_are_made_ahead_of_the_consumer(slide: Slide, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('bipl.levels.sweep._AHEAD_BYTES', 4 * 100 * 100 * 3)
+def arrays_made(slide: Slide, monkeypatch: pytest.MonkeyPatch) -> list['weakref.ref[np.ndarray]']:
+    """Return a list to which the arrays that are made for boxes are added."""
     made: list[weakref.ref[np.ndarray]] = []
     level = slide._stored[0]
     blank = level.blank
@@ -386,6 +386,12 @@ def test_few_boxes_are_made_ahead_of_the_consumer(slide: Slide, monkeypatch: pyt
         return array
 
     monkeypatch.setattr(level, 'blank', noted)
+    return made
+
+
+def test_few_boxes_are_made_ahead_of_the_consumer(slide: Slide, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('bipl.levels.sweep._AHEAD_BYTES', 4 * 100 * 100 * 3)
+    made = arrays_made(slide, monkeypatch)
     for pixels in slide.sweep(rows_of(slide.shape, 80, 20), 2):
         assert pixels.shape[2] == 3
         assert sum(array() is not None for array in made) <= 8
@@ -413,18 +419,9 @@ def test_what_is_left_early_is_left(slide: Slide, workers: int) -> None:
         assert held() is None
 
 
-def test_what_an_error_leaves_holds_no_memory() -> None:
+def test_what_an_error_leaves_holds_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     slide = Slide.open(broken_slide(smooth_image(256, 256), 5))
-    made: list[weakref.ref[np.ndarray]] = []
-    level = slide._stored[0]
-    blank = level.blank
-
-    def noted(*arguments: object) -> np.ndarray:
-        array = blank(*arguments)
-        made.append(weakref.ref(array))
-        return array
-
-    level.blank = noted  # type: ignore[method-assign]
+    made = arrays_made(slide, monkeypatch)
     gc.disable()
     try:
         found = slide.sweep(rows_of(slide.shape, 50, 10), 1)
