@@ -67,6 +67,7 @@ class Part:
 
 
 NONE = -1
+"""The column of a unit that needs none: its box is outside of the level, or read by itself."""
 
 
 class Unit(NamedTuple):
@@ -83,7 +84,7 @@ class Unit(NamedTuple):
     parts
         The boxes.
 
-    A box that needs nothing of the level has a unit of its own, of no column: `NONE`.
+    A box that needs nothing of the level has a unit of its own, of the column `NONE`.
     """
 
     column: int
