@@ -155,12 +155,12 @@ class Batch:
             for i, place in uses
             if place is not None and (out := self._pixels[i]) is not None
         ]
-        with process_cache().sweep():
-            if bottom != BOTTOM and (pixels is None or len(pixels) < first.rows_above(bottom)):
-                if into:
-                    level.lay_tile(into, bottom)
-                return
-            if pixels is None or len(pixels) < first.rows_above(bottom):
+        if pixels is None or len(pixels) < first.rows_above(bottom):
+            with process_cache().sweep():
+                if bottom != BOTTOM:  # no later batch needs it
+                    if into:
+                        level.lay_tile(into, bottom)
+                    return
                 pixels = level.tile_at(first)
         if pixels is not None and level.is_cached:  # else it may be a view of the file
             self._hand_on(first.tile, pixels)

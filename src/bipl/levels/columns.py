@@ -38,7 +38,7 @@ class Part:
     pixels
         To lay that into; None where it needs nothing, or something went wrong.
     left
-        How many columns are still to be laid.
+        How many units are still to be laid for it.
     error
         What went wrong.
     is_done

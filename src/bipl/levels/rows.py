@@ -30,11 +30,12 @@ def read_rows(image: 'Image', rows: Iterable[Sequence[Box]], max_workers: int) -
     if first is None:
         return
     rows = chain([first], rows)
-    need = image.need(first[0])
     if image.gathers:
         boxes = (box.pair for box in chain.from_iterable(rows))
         yield from (pixels for _, pixels in image.parts(boxes, max_workers))
-    elif need.level is not None and _suits(need.level, need.box):
+        return
+    need = image.need(first[0])
+    if need.level is not None and _suits(need.level, need.box):
         helpers = max_workers if max_workers > 1 and not is_worker() else 0
         yield from Sweep(image, need.level, rows, helpers).pixels()
     else:

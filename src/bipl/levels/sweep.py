@@ -37,9 +37,10 @@ _WOKEN_EACH = 3
 
 
 class _Row(NamedTuple):
-    """A row of boxes: the rows of the level that they need, and for each column of tiles, who needs it."""
+    """A row of boxes: who needs no tile, the rows of the level that the others need, and who which column."""
 
     parts: list[Part]
+    alone: list[Part]
     y0: int
     y1: int
     columns: dict[int, list[Part]]
@@ -143,14 +144,11 @@ class Sweep:
         while self._may_share(row, bottom) and self._plan():
             pass
         self._planned.popleft()
-        units = [Unit(NONE, 0, 0, 0, 0, [part]) for part in row.parts if part.left == 0]
+        units = [Unit(NONE, 0, 0, 0, 0, [part]) for part in row.alone]
         for number in sorted(row.columns):
             keep_from = next((later.y0 for later in self._planned if number in later.columns), bottom)
             turn = self._columns.issue(number)
             units.append(Unit(number, turn, row.y0, row.y1, keep_from, row.columns[number]))
-        for unit in units:
-            if unit.column == NONE:
-                unit.parts[0].left = 1
         self._rest.extend(sorted(units, key=lambda unit: unit.parts[-1].number))
         self._parts.extend(row.parts)
         self._unbegun.extend(row.parts)
@@ -284,16 +282,19 @@ def _planned(parts: list[Part], grid: RegularGrid) -> _Row:
     """Return which columns of tiles a row of boxes needs."""
     (height, width), tile_width = grid.shape, grid.tile_shape[1]
     columns: dict[int, list[Part]] = {}
+    alone = []
     top, bottom = height, 0
     for part in parts:
         y0, y1, x0, x1 = part.need.box.intersection(Box(0, height, 0, width))
         if part.need.level is None or y0 >= y1 or x0 >= x1:
+            part.left = 1
+            alone.append(part)
             continue
         top, bottom = min(top, y0), max(bottom, y1)
         for column in range(x0 // tile_width, (x1 - 1) // tile_width + 1):
             columns.setdefault(column, []).append(part)
             part.left += 1
-    return _Row(parts, top, bottom, columns)
+    return _Row(parts, alone, top, bottom, columns)
 
 
 def _nothing() -> Array:
