@@ -1,14 +1,21 @@
 """Scaling of any array-like."""
 
+import threading
+import time
+from math import prod
 from random import Random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from bipl import Slide, ops
-from bipl.ops import resampling
+from bipl.ops import products
+from bipl.ops.resampling import resample
+from bipl.ops.taps import make_taps
 from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.tiff import Directory, build_tiff
+from tests.processes import in_child
 
 CODES = range(5)
 IMAGE = smooth_image(120, 150)
@@ -29,15 +36,87 @@ def test_pieces_equal_the_whole(code: int, scale: float, dtype: type) -> None:
         np.testing.assert_array_equal(part, whole[y0:y1, x0:x1])
 
 
-@pytest.mark.parametrize('code', [1, 2, 3])
-@pytest.mark.parametrize('scale', [1.002, 0.998, 1.03, 0.51, 2.004])
-@pytest.mark.parametrize('dtype', [np.uint8, np.int16, np.uint32, bool])
-def test_slices_and_gathered_pixels_give_the_same(code, scale, dtype, monkeypatch) -> None:
-    image = noise_image(400, 300, 3, np.uint8).astype(dtype)
-    loc = (-3, int(400 / scale) + 3), (-3, int(300 / scale) + 3)
+def of_full_range(dtype: type, shape: tuple[int, int, int]) -> np.ndarray:
+    """Return noise, some of it black and white."""
+    least, most = (0, 1) if dtype is bool else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    generator = np.random.default_rng(7)
+    image = generator.integers(least, most + 1, shape)
+    image[generator.random(shape) < 0.3] = most
+    image[generator.random(shape) < 0.3] = least
+    return image.astype(dtype)
+
+
+@pytest.mark.parametrize('code', [1, 2, 3, 4])
+@pytest.mark.parametrize('scale', [0.013, 0.6, 1.002, 1.37, 2.004, 7.3, 23.9, 31.7])
+@pytest.mark.parametrize(('dtype', 'off'), [(np.uint8, 0.02), (np.int8, 0.02), (np.uint16, 0.1)])
+def test_sums_of_few_bits_are_those_of_real_numbers(code, scale, dtype, off) -> None:
+    image = of_full_range(dtype, (430, 330, 3))
+    loc = [(-3, min(int(size / scale), 90) + 3) for size in image.shape[:2]]
     found = ops.rescale_crop(image, *loc, scale=scale, interpolation=code)
-    monkeypatch.setattr(resampling, '_LEAST_RUN', 10**6)
-    np.testing.assert_array_equal(found, ops.rescale_crop(image, *loc, scale=scale, interpolation=code))
+    exact = ops.rescale_crop(image.astype(np.float64), *loc, scale=scale, interpolation=code)
+    limits = np.iinfo(dtype)
+    assert np.abs(found - exact.clip(limits.min, limits.max)).max() <= 0.5 + off
+
+
+@pytest.mark.parametrize('shape', [(1, 1, 1), (1, 500, 3), (500, 1, 2), (70, 60, 40)])
+@pytest.mark.parametrize('scale', [0.3, 1.002, 4.4])
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16, bool])
+def test_odd_shapes_are_as_real_numbers_have_them(shape, scale, dtype) -> None:
+    image = of_full_range(dtype, shape)
+    loc = [(-2, int(size / scale) + 2) for size in shape[:2]]
+    found = ops.rescale_crop(image, *loc, scale=scale, interpolation=3)
+    exact = ops.rescale_crop(image.astype(np.float64), *loc, scale=scale, interpolation=3)
+    if dtype is bool:
+        assert (np.abs(exact - 0.5)[found != (exact >= 0.5)] < 0.001).all()
+    else:
+        assert np.abs(found - exact).max() <= 0.6
+
+
+@pytest.mark.parametrize('scale', [0.7, 1.002, 2.004, 3.3])
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+def test_pixels_are_the_same_whoever_makes_how_many_at_once(scale, dtype, monkeypatch) -> None:
+    image = of_full_range(dtype, (700, 900, 3))
+    rows, columns = (make_taps(5, int(size / scale), scale) for size in (680, 880))
+    expected = resample(image, rows, columns, (0, 0), most_workers=1)
+    monkeypatch.setattr(products, '_LEAST_SHARED', 1)
+    for numbers in (1, 2**14, 2**22):
+        monkeypatch.setattr(products, '_MOST_NUMBERS_SHARED', numbers)
+        np.testing.assert_array_equal(resample(image, rows, columns, (0, 0), most_workers=4), expected)
+
+
+def test_products_are_of_few_numbers_so_that_blas_calls_no_threads(monkeypatch) -> None:
+    shapes = []
+
+    def noted(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+        shapes.append((*a.shape[1:], b.shape[2]))
+        np.matmul(a, b, out=out)
+
+    monkeypatch.setattr(products, 'np', SimpleNamespace(**{**vars(np), 'matmul': noted}))
+    ops.rescale_crop(of_full_range(np.uint8, (300, 9000, 3)), scale=1.9, interpolation=3)
+    ops.rescale_crop(of_full_range(np.uint8, (90, 60, 700)), scale=2.9, interpolation=3)
+    assert shapes
+    assert max(prod(shape) for shape in shapes) < 2**18
+
+
+def test_a_fork_waits_until_no_thread_multiplies(monkeypatch) -> None:
+    entered, left = threading.Event(), threading.Event()
+    multiply = products._multiply
+
+    def slowly(*args: object) -> None:
+        entered.set()
+        time.sleep(0.2)
+        multiply(*args)
+        left.set()
+
+    monkeypatch.setattr(products, '_multiply', slowly)
+    thread = threading.Thread(
+        target=ops.rescale_crop, args=(IMAGE,), kwargs={'scale': 2.1, 'interpolation': 3}
+    )
+    thread.start()
+    assert entered.wait(10)
+    was_left = in_child(lambda: (left.is_set(), ops.rescale_crop(IMAGE, scale=2.1, interpolation=3).shape))
+    thread.join(10)
+    assert was_left == (True, (57, 71, 3))
 
 
 @pytest.mark.parametrize('code', CODES)

@@ -18,7 +18,6 @@ import numpy.typing as npt
 
 from bipl.codecs.codestream import stream_size
 from bipl.drivers.base import Driver, path_of
-from bipl.drivers.fork_gate import ForkGate
 from bipl.drivers.libgdal import Dataset, GdalError, load
 from bipl.errors import (
     BiplError,
@@ -26,6 +25,7 @@ from bipl.errors import (
     CorruptTileError,
     UnsupportedSlideError,
 )
+from bipl.fork_gate import ForkGate
 from bipl.geometry import RegularGrid
 from bipl.settings import Settings
 from bipl.storage.source import Access, Sourceable, file_identity

@@ -11,7 +11,9 @@ from bipl.geometry import Box, Span
 from bipl.levels.image import Array, Image, Recipe
 from bipl.levels.level import ImageLevel
 from bipl.levels.need import Cut, Need, alone, planned
-from bipl.ops.resampling import AREA, NEAREST, Taps, area_of_means, make_taps, resample
+from bipl.ops.resampling import resample
+from bipl.ops.taps import AREA, NEAREST, Taps, area_of_means, make_taps
+from bipl.parallel import usable_cores
 
 # What is read of the base at once; the reals that it becomes take several times as much.
 _BAND_BYTES = 2**22
@@ -169,12 +171,13 @@ class RescaledLevel(Image):
         x0, x1 = columns.span
         row_bytes = max(1.0, self._factors[0]) * (x1 - x0) * self._shape[2] * self.dtype.itemsize
         step = max(1, int(max(_BAND_BYTES / row_bytes, self._base.rows_decoded_at_once / self._factors[0])))
+        workers = self._base.settings.threads or usable_cores()
         for first in range(0, shape[0], step):
             count = min(step, shape[0] - first)
             rows = self._taps(0, start[0] + first, count)
             y0, y1 = rows.span
             band = read(Box(y0, y1, x0, x1))
-            out[first : first + count] = resample(band, rows, columns, (y0, x0))
+            out[first : first + count] = resample(band, rows, columns, (y0, x0), most_workers=workers)
         return out
 
     def _taps(self, axis: int, start: float, count: int) -> Taps:

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bipl.geometry import Box, Span, parse_key
-from bipl.ops.resampling import AREA, LANCZOS, NEAREST, Taps, make_taps, resample
+from bipl.ops.resampling import resample
+from bipl.ops.taps import AREA, LANCZOS, NEAREST, Taps, make_taps
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -125,7 +126,7 @@ def _folded(taps: Taps, size: int) -> Taps:
     for k in range(taps.weights.shape[1]):
         at = np.clip(taps.first + k, 0, size - 1) - first
         np.add.at(weights, (rows, np.clip(at, 0, length - 1)), taps.weights[:, k])
-    return Taps(first, weights)
+    return Taps(first, weights, taps.factor)
 
 
 def _dtype(image: ArrayLike) -> np.dtype[Any]:
