@@ -19,8 +19,8 @@ from bipl.levels.source import Array, TileSource
 _LEAST_BYTES, _MOST_BYTES = 2**16, 2**21
 # The share of tiles asked for again is that of the last so many, or of all so far and a few that were not.
 _MOST_COUNTED, _FEW = 256, 8
-# The share from which on keeping pays; and that once so many were asked for again that new memory has paid.
-_LEAST_SHARE, _LEAST_SHARE_LATER, _MANY = 0.2, 0.12, 256
+# The share from which on keeping pays.
+_LEAST_SHARE = 0.2
 
 
 class Passing:
@@ -40,17 +40,16 @@ class Passing:
         self._cache = cache
         self._shape, self._dtype = shape, dtype
         self._here = threading.local()
-        self._share, self._counted, self._again = 0.0, _FEW, 0
+        self._share, self._counted = 0.0, _FEW
 
     def memory_for(self, key: Hashable) -> Array | None:
         """Return memory to decode a tile into, to be given back; None for one that is to be kept."""
         if self._cache.was_passed(key):
-            self._again += 1
             self.found(1)
         else:
             self._counted = counted = min(self._counted + 1, _MOST_COUNTED)
             self._share -= self._share / counted
-        if self._share > (_LEAST_SHARE if self._again < _MANY else _LEAST_SHARE_LATER):
+        if self._share > _LEAST_SHARE:
             return None
         # It is taken from its place: a finalizer may read the same level in this thread meanwhile.
         memory: Array | None = self._here.__dict__.pop('memory', None)
