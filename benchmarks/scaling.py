@@ -96,7 +96,9 @@ def in_a_process(function: Callable[[str], None], path: Path) -> tuple[float, fl
 
 def main() -> None:
     """Print a line for each."""
-    print(f'Other resolutions against decoding in full and shrinking, {ROUNDS} rounds (aim: 0.8 for 2 and 8, 0.75 for the last)')
+    print(
+        f'Other resolutions against decoding in full and shrinking, {ROUNDS} rounds (aim: 0.8 for 2 and 8, 0.75 for the last)'
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(shutil.copy(tissue_slide(), folder))
         for downsample, level, side in READS:

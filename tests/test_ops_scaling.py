@@ -80,7 +80,7 @@ def test_pixels_are_the_same_whoever_makes_how_many_at_once(scale, dtype, monkey
     expected = resample(image, rows, columns, (0, 0), most_workers=1)
     monkeypatch.setattr(products, '_LEAST_SHARED', 1)
     for numbers in (1, 2**14, 2**22):
-        monkeypatch.setattr(products, '_MOST_NUMBERS_SHARED', numbers)
+        monkeypatch.setattr(products, '_MOST_NUMBERS', numbers)
         np.testing.assert_array_equal(resample(image, rows, columns, (0, 0), most_workers=4), expected)
 
 

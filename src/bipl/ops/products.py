@@ -23,9 +23,9 @@ _SIDE, _BAND_MATRICES = 8, 8
 _SIDES, _MOST_MATRICES = range(8, 17), 64
 # Source pixels of a band: where eight matrices need more, it has fewer.
 _MOST_SPAN = 288
-# Numbers that are worked on at once: what stays in the processor's cache; where threads take the interpreter
-# in turns, long calls are better.
-_MOST_NUMBERS, _MOST_NUMBERS_SHARED = 2**17, 2**19
+# Numbers that are worked on at once.  Fewer would stay in the processor's cache better, a sixth faster in one
+# thread; but threads that take the interpreter in turns lose half by many short calls.
+_MOST_NUMBERS = 2**19
 # Multiplications of one product, above which OpenBLAS calls threads of its own: 2**18.
 _MOST_MULTIPLIED = 250_000
 # From here on adding up is as fast; of hundreds of taps the weights would be rounded too much.
@@ -72,11 +72,10 @@ def resample_by_products(
 
     Thread-safe; some 8 MiB a core are kept for the next call.  The process may fork meanwhile.
     """
-    most_workers = most_workers or default_workers()
-    work = _Work(array, rows, columns, origin, _MOST_NUMBERS if most_workers == 1 else _MOST_NUMBERS_SHARED)
+    work = _Work(array, rows, columns, origin)
     if work.out.shape[0] * work.out.shape[1] < _LEAST_SHARED:
         most_workers = 1
-    share_out(work.fill, range(len(work.down.starts)), most_workers=most_workers)
+    share_out(work.fill, range(len(work.down.starts)), most_workers=most_workers or default_workers())
     return work.out.view(array.dtype)
 
 
@@ -176,16 +175,9 @@ class _Work:
         The matrices of its rows and columns.
     out
         (h, w, c) of the array's type, booleans as bytes.
-
-    Parameters
-    ----------
-    most_numbers
-        That are worked on at once.
     """
 
-    def __init__(
-        self, array: Array, rows: Taps, columns: Taps, origin: tuple[int, int], most_numbers: int
-    ) -> None:
+    def __init__(self, array: Array, rows: Taps, columns: Taps, origin: tuple[int, int]) -> None:
         self._lines, self._channels = array.reshape(len(array), -1), array.shape[2]
         self._is_mask = array.dtype.kind == 'b'
         self._precision = _OF_BYTES if array.dtype.itemsize == 1 else _OF_WORDS
@@ -193,7 +185,7 @@ class _Work:
         self.out = np.empty((len(rows.first), len(columns.first), self._channels), dtype)
         matrices = min(_BAND_MATRICES, max(1, int(_MOST_SPAN / (_SIDE * rows.factor))))
         self.down = _Matrices(rows, origin[0], _SIDE, matrices, self._precision)
-        columns_at_once = most_numbers // (max(self.down.span, self.down.step) * self._channels)
+        columns_at_once = _MOST_NUMBERS // (max(self.down.span, self.down.step) * self._channels)
         side = _side(columns, _MOST_MATRICES)
         matrices = min(_MOST_MATRICES, max(1, int(columns_at_once / (side * max(1.0, columns.factor)))))
         self.across = _Matrices(columns, origin[1], side, matrices, _SECOND)
