@@ -1,8 +1,9 @@
 """Other resolutions against decoding the touched tiles in full and shrinking them.
 
-Reads of 512 px at downsample 2 out of level 0, of 1024 px at downsample 8 out of level 4, of 512 px at scales
-between those, as slides of 0.25 and 0.5 um/px are read at 0.5 and 1, and the thumbnail of a slide of one level, with its peak memory.  Rounds alternate, and their reads are cold: the
-file's time stamp changes before each, see `benchmarks.reading`.
+Reads of 512 px at downsample 2 out of level 0, of 1024 px at downsample 8 out of level 4, and of 512 px at
+scales between those, as slides of 0.25 and 0.5 um/px are read at 0.5 and 1; and the thumbnail of a slide of
+one level, with its peak memory.  Rounds alternate, and their reads are cold: the file's time stamp changes
+before each, see `benchmarks.reading`.
 """
 
 import os
@@ -51,7 +52,7 @@ def measure(path: Path, downsample: float, level_downsample: int, side: int) -> 
         with Slide.open(path) as slide:
             level = next(found for found in slide.levels if found.downsample == level_downsample)
             assert isinstance(level, ImageLevel)
-            assert slide.mpp is not None
+            assert isinstance(slide.mpp, float)
             image = slide.resample(downsample * slide.mpp)
             y, x = (chance.randrange(size - side) for size in image.shape[:2])
             start = time.perf_counter()
@@ -96,9 +97,8 @@ def in_a_process(function: Callable[[str], None], path: Path) -> tuple[float, fl
 
 def main() -> None:
     """Print a line for each."""
-    print(
-        f'Other resolutions against decoding in full and shrinking, {ROUNDS} rounds (aim: 0.8 for 2 and 8, 0.75 for the last)'
-    )
+    print(f'Other resolutions against decoding in full and shrinking, {ROUNDS} rounds')
+    print('(aim: 0.8 for 2 and 8, 0.75 for the thumbnail)')
     with tempfile.TemporaryDirectory() as folder:
         path = Path(shutil.copy(tissue_slide(), folder))
         for downsample, level, side in READS:
