@@ -686,6 +686,7 @@ def test_an_interrupted_read_ends_at_once(web: Web, read: str) -> None:
 import os, signal, sys, threading
 import bipl
 from bipl import Slide
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
 with bipl.env(remote_timeout=1000):
     slide = Slide.open(sys.argv[1])
 print('opened', flush=True)
@@ -705,7 +706,10 @@ except KeyboardInterrupt:
     ) as process:
         assert process.stdout.readline() == 'opened\n'
         web.behave = lambda _: 'stalls'
-        found, _ = process.communicate('\n', timeout=60)
+        try:
+            found, _ = process.communicate('\n', timeout=60)
+        finally:
+            process.kill()
         assert found == 'interrupted\n'
 
 
