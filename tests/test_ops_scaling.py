@@ -2,6 +2,7 @@
 
 import threading
 import time
+import tracemalloc
 from math import prod
 from random import Random
 from types import SimpleNamespace
@@ -82,6 +83,32 @@ def test_pixels_are_the_same_whoever_makes_how_many_at_once(scale, dtype, monkey
     for numbers in (1, 2**14, 2**22):
         monkeypatch.setattr(products, '_MOST_NUMBERS', numbers)
         np.testing.assert_array_equal(resample(image, rows, columns, (0, 0), most_workers=4), expected)
+
+
+@pytest.mark.parametrize('code', CODES)
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.float64])
+@pytest.mark.parametrize('scale', [0.4, 1, 2.5, 9])
+def test_what_lies_outside_counts_as_0(code, dtype, scale) -> None:
+    image = of_full_range(np.uint8, (7, 1, 2)).astype(dtype)
+    among_zeros = np.pad(image, ((180, 180), (180, 180), (0, 0)))
+    start = round(180 / scale)
+    found = ops.rescale_crop(image, (-9, 30), (-9, 30), scale=scale, interpolation=code)
+    expected = ops.rescale_crop(among_zeros, *[(start - 9, start + 30)] * 2, scale=scale, interpolation=code)
+    np.testing.assert_allclose(found, expected.astype(float), atol=0 if dtype == np.float64 else 1)
+
+
+def test_what_lies_far_outside_takes_no_memory() -> None:
+    image = of_full_range(np.uint16, (5, 600, 40))
+    tracemalloc.start()
+    found = ops.rescale_crop(image, (-2, 6), (-1, 9), scale=1172, interpolation=3)
+    far = ops.rescale_crop(image, (10**9, 10**9 + 5), (0, 5), scale=3, interpolation=3)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found[2, 1].any()
+    assert not found[3:].any()
+    assert far.shape == (5, 5, 40)
+    assert not far.any()
+    assert most < 2**24
 
 
 def test_products_are_of_few_numbers_so_that_blas_calls_no_threads(monkeypatch) -> None:

@@ -33,8 +33,11 @@ def resample(
     array
         (rows, columns, c) of the same dtype, rounded once at the end.
     """
-    if rows.weights.shape[1] == columns.weights.shape[1] == 1:
-        return array[(rows.first - origin[0])[:, None], columns.first - origin[1]]
+    if _are_picked(rows) and _are_picked(columns):
+        picked = array[(rows.first - origin[0])[:, None], columns.first - origin[1]]
+        picked[rows.weights[:, 0] == 0] = 0
+        picked[:, columns.weights[:, 0] == 0] = 0
+        return picked
     if can_multiply(array.dtype, rows, columns):
         return resample_by_products(array, rows, columns, origin, most_workers=most_workers)
     exact, is_finite = _exact_dtype(array.dtype), array.dtype.kind not in 'fc'
@@ -46,6 +49,11 @@ def resample(
         turned = _weighted(_turned(half), columns, origin[1], exact, is_finite=is_finite)
         out[top : top + step] = _rounded(_turned(turned), array.dtype)
     return out
+
+
+def _are_picked(taps: Taps) -> bool:
+    """Whether pixels are taken as they are, one for each, or none."""
+    return taps.weights.shape[1] == 1 and bool(np.isin(taps.weights, (0, 1)).all())
 
 
 def _weighted(array: Array, taps: Taps, origin: int, exact: np.dtype[Any], *, is_finite: bool) -> Array:
@@ -72,8 +80,7 @@ def _weighted(array: Array, taps: Taps, origin: int, exact: np.dtype[Any], *, is
             out = np.multiply(rows, weight)
         else:
             np.add(out, np.multiply(rows, weight, out=part), out=out)
-    assert out is not None  # noqa: S101 - weights sum to 1
-    return out
+    return np.zeros_like(part) if out is None else out
 
 
 def _exact_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -1,17 +1,21 @@
 """Scaling of any array-like: numpy and zarr arrays, slides and levels."""
 
 from collections.abc import Sequence
-from math import isfinite
+from math import ceil, floor, isfinite
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from bipl.geometry import Box, Span, parse_key
+from bipl.geometry import Span, parse_key
 from bipl.ops.resampling import resample
 from bipl.ops.taps import AREA, LANCZOS, NEAREST, Taps, make_taps
 
 Array: TypeAlias = npt.NDArray[Any]
+
+
+# Pixels of the source that an interpolating kernel reaches to.
+_MOST_REACH = 4
 
 
 class ArrayLike(Protocol):
@@ -96,11 +100,26 @@ def crop(image: ArrayLike, loc: Sequence[Span], scales: tuple[float, float], int
     shape = tuple(max(stop - start, 0) for start, stop in spans)
     if 0 in shape:
         return np.empty((*shape, *image.shape[2:]), _dtype(image))
+    near = [_near(*axis) for axis in zip(spans, image.shape, scales, strict=False)]
+    (top, bottom), (left, right) = near
+    if top >= bottom or left >= right:
+        return np.zeros((*shape, *image.shape[2:]), _dtype(image))
     taps = [
-        make_taps(start, count, scale, interpolation)
-        for (start, _), count, scale in zip(spans, shape, scales, strict=True)
+        _within(make_taps(start, stop - start, scale, interpolation), size, repeats_border=False)
+        for (start, stop), size, scale in zip(near, image.shape, scales, strict=False)
     ]
-    return _resampled(image, taps[0], taps[1])
+    found = _resampled(image, taps[0], taps[1])
+    if found.shape[:2] == shape:
+        return found
+    out = np.zeros((*shape, *image.shape[2:]), found.dtype)
+    out[top - spans[0][0] : bottom - spans[0][0], left - spans[1][0] : right - spans[1][0]] = found
+    return out
+
+
+def _near(span: Span, size: int, scale: float) -> Span:
+    """Return which of some pixels may reach into an image; the others are 0, however many are asked for."""
+    margin = 2 + _MOST_REACH / scale
+    return max(span[0], floor(-margin)), min(span[1], ceil(size / scale + margin))
 
 
 def resize(image: ArrayLike, hw: tuple[int, int], *, interpolation: int = AREA) -> Array:
@@ -113,20 +132,25 @@ def resize(image: ArrayLike, hw: tuple[int, int], *, interpolation: int = AREA) 
     taps = []
     for size, count in zip(image.shape, hw, strict=False):
         made = make_taps(0, count, size / count, interpolation)
-        taps.append(_folded(made, size))
+        taps.append(_within(made, size, repeats_border=True))
     return _resampled(image, taps[0], taps[1])
 
 
-def _folded(taps: Taps, size: int) -> Taps:
-    """Give the weights of pixels outside to the border, in a run that lies inside."""
+def _within(taps: Taps, size: int, *, repeats_border: bool) -> Taps:
+    """Give the weights of pixels outside to the border, or to nobody, and have all runs inside."""
+    first, stop = taps.span
+    if first >= 0 and stop <= size:
+        return taps
     length = min(taps.weights.shape[1], size)
-    first = np.clip(taps.first, 0, size - length)
-    weights = np.zeros((len(first), length))
-    rows = np.arange(len(first))
+    firsts = np.clip(taps.first, 0, size - length)
+    weights = np.zeros((len(firsts), length))
+    rows = np.arange(len(firsts))
     for k in range(taps.weights.shape[1]):
-        at = np.clip(taps.first + k, 0, size - 1) - first
-        np.add.at(weights, (rows, np.clip(at, 0, length - 1)), taps.weights[:, k])
-    return Taps(first, weights, taps.factor)
+        at = taps.first + k
+        inside = np.clip(at, 0, size - 1)
+        share = taps.weights[:, k] * (repeats_border or at == inside)
+        np.add.at(weights, (rows, np.clip(inside - firsts, 0, length - 1)), share)
+    return Taps(firsts, weights, taps.factor)
 
 
 def _dtype(image: ArrayLike) -> np.dtype[Any]:
@@ -135,17 +159,6 @@ def _dtype(image: ArrayLike) -> np.dtype[Any]:
 
 def _resampled(image: ArrayLike, rows: Taps, columns: Taps) -> Array:
     (y0, y1), (x0, x1) = rows.span, columns.span
-    pixels = _read(image, Box(y0, y1, x0, x1))
+    pixels = np.asarray(image[y0:y1, x0:x1])
     found = resample(pixels if pixels.ndim == 3 else pixels[:, :, None], rows, columns, (y0, x0))
     return found if pixels.ndim == 3 else found[:, :, 0]
-
-
-def _read(image: ArrayLike, box: Box) -> Array:
-    """Read a box; what lies outside the image is 0."""
-    height, width = image.shape[:2]
-    inside = box.intersection(Box(0, height, 0, width))
-    out = np.zeros((*box.shape, *image.shape[2:]), _dtype(image))
-    if not inside.is_empty:
-        y0, y1, x0, x1 = inside
-        out[y0 - box.y0 : y1 - box.y0, x0 - box.x0 : x1 - box.x0] = image[y0:y1, x0:x1]
-    return out
