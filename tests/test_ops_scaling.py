@@ -125,6 +125,12 @@ def test_products_are_of_few_numbers_so_that_blas_calls_no_threads(monkeypatch) 
     assert max(prod(shape) for shape in shapes) < 2**18
 
 
+def test_a_fork_of_the_thread_that_is_inside_leaves_the_gate_once() -> None:
+    with products._gate:
+        found = in_child(products._gate.__exit__)
+    assert found is None
+
+
 def test_a_fork_waits_until_no_thread_multiplies(monkeypatch) -> None:
     entered, left = threading.Event(), threading.Event()
     multiply = products._multiply

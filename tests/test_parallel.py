@@ -1,5 +1,8 @@
 """Work that is shared out: all of it done, errors told, nobody waiting for a thread that has not begun."""
 
+import os
+import select
+import signal
 import threading
 import time
 from concurrent.futures import wait
@@ -150,3 +153,34 @@ def test_an_iterator_that_is_begun_goes_on_in_a_forked_child() -> None:
     assert next(results) == 0  # and others are at work
     assert in_child(lambda: list(results)) == list(range(1, 12))
     assert list(results) == list(range(1, 12))
+
+
+def test_a_child_forked_amid_shared_work_does_all_of_it_itself() -> None:
+    """As where a signal's handler forks: the child goes on where its parent was, without its helpers."""
+    is_helped = threading.Event()
+    process, reading, writing = os.getpid(), *os.pipe()
+    children: list[int] = []
+    done: list[int] = []
+
+    def work(item: int) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            is_helped.set()
+            time.sleep(0.3)  # in the middle of an item when the caller forks
+        elif not children:
+            assert is_helped.wait(10)
+            children.append(os.fork())
+        done.append(item)
+
+    share_out(work, range(6), most_workers=2)
+    if os.getpid() != process:
+        os.write(writing, bytes(sorted(set(done))))
+        os._exit(0)
+    try:
+        assert select.select([reading], [], [], 10)[0], 'the child did not end'
+        assert os.read(reading, 99) == bytes(range(6))
+        assert sorted(done) == list(range(6))
+    finally:
+        os.kill(children[0], signal.SIGKILL)
+        os.waitpid(children[0], 0)
+        os.close(reading)
+        os.close(writing)

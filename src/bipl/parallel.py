@@ -303,15 +303,19 @@ def share_out(function: Callable[[T], object], items: Collection[T], *, most_wor
         The first error of the function; items that nobody has begun are left out then.
     KeyboardInterrupt
         At once: helpers that ask a slow server are not waited for.
+
+    Notes
+    -----
+    Where a call forks, the child has no helpers: it begins again with all items, in place.
     """
-    rest = deque(items)
+    rest, process = deque(items), os.getpid()
     if most_workers <= 1 or len(rest) < 2 or is_worker():
         most_workers = 1
     is_counted = getattr(_here, 'is_counted', False)
     crew, errand = _crews[0], _Errand(function, rest, most_workers, callers=not is_counted)
 
     def call_again(done: int) -> bool:
-        if not done % _CALLED_EACH and crew.at_work < most_workers:
+        if not done % _CALLED_EACH and crew.at_work < most_workers and os.getpid() == process:
             crew.call(errand)
         return True
 
@@ -326,10 +330,15 @@ def share_out(function: Callable[[T], object], items: Collection[T], *, most_wor
         raise
     finally:
         _here.is_counted = is_counted
-        try:
-            errand.end(patience_s)
-        finally:
-            crew.leave(errand)
+        if os.getpid() == process:  # else its locks may be taken for ever
+            try:
+                errand.end(patience_s)
+            finally:
+                crew.leave(errand)
+    if os.getpid() != process:
+        for item in items:
+            function(item)
+        return
     if errand.error is not None:
         raise errand.error
 

@@ -70,7 +70,7 @@ def resample_by_products(
 ) -> Array:
     """Return what `resample` does, of an array of a type that `can_multiply`.
 
-    Thread-safe; some 8 MiB a core are kept for the next call.  The process may fork meanwhile.
+    Thread-safe; up to 12 MiB a core are kept for the next call.  The process may fork meanwhile.
     """
     work = _Work(array, rows, columns, origin)
     if work.out.shape[0] * work.out.shape[1] < _LEAST_SHARED:
