@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from bipl import Slide, ops
+from bipl.fork_gate import ForkGate
 from bipl.ops import products
 from bipl.ops.resampling import resample
 from bipl.ops.taps import make_taps
+from bipl.parallel import usable_cores
 from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.tiff import Directory, build_tiff
 from tests.processes import in_child
@@ -49,7 +51,7 @@ def of_full_range(dtype: type, shape: tuple[int, int, int]) -> np.ndarray:
 
 @pytest.mark.parametrize('code', [1, 2, 3, 4])
 @pytest.mark.parametrize('scale', [0.013, 0.6, 1.002, 1.37, 2.004, 7.3, 23.9, 31.7])
-@pytest.mark.parametrize(('dtype', 'off'), [(np.uint8, 0.02), (np.int8, 0.02), (np.uint16, 0.1)])
+@pytest.mark.parametrize(('dtype', 'off'), [(np.uint8, 0.02), (np.int8, 0.02), (np.uint16, 0.01)])
 def test_sums_of_few_bits_are_those_of_real_numbers(code, scale, dtype, off) -> None:
     image = of_full_range(dtype, (430, 330, 3))
     loc = [(-3, min(int(size / scale), 90) + 3) for size in image.shape[:2]]
@@ -125,10 +127,43 @@ def test_products_are_of_few_numbers_so_that_blas_calls_no_threads(monkeypatch) 
     assert max(prod(shape) for shape in shapes) < 2**18
 
 
-def test_a_fork_of_the_thread_that_is_inside_leaves_the_gate_once() -> None:
-    with products._gate:
-        found = in_child(products._gate.__exit__)
-    assert found is None
+def test_a_thread_that_is_inside_may_fork() -> None:
+    with products._gate.inside():
+        found = in_child(lambda: ops.rescale_crop(IMAGE, scale=2.1, interpolation=3).shape)
+    assert found == (57, 71, 3)
+
+
+def test_one_fork_does_not_open_the_gate_for_another() -> None:
+    gate = ForkGate()
+    gate._shut()
+    other = threading.Thread(target=lambda: (gate._shut(), gate._open()))
+    entered = threading.Event()
+
+    def enter() -> None:
+        with gate.inside():
+            entered.set()
+
+    entering = threading.Thread(target=enter)
+    other.start()
+    entering.start()
+    assert not entered.wait(0.2)
+    gate._open()
+    assert entered.wait(10)
+    other.join(10)
+    entering.join(10)
+
+
+def test_memory_for_many_channels_is_not_kept() -> None:
+    products._spare.clear()
+    ops.resize(np.zeros((128, 128, 5000), np.uint8), (64, 64))
+    assert sum(memory.size_bytes for memory in products._spare) <= usable_cores() * 2**24
+
+
+@pytest.mark.parametrize('code', CODES)
+@pytest.mark.parametrize('scale', [1e-307, 1e-9])
+def test_tiny_scales_show_one_pixel(code: int, scale: float) -> None:
+    found = ops.rescale_crop(IMAGE, (0, 5), (0, 5), scale=scale, interpolation=code)
+    assert found.shape == (5, 5, 3)
 
 
 def test_a_fork_waits_until_no_thread_multiplies(monkeypatch) -> None:

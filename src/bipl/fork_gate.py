@@ -2,14 +2,18 @@
 
 import os
 import threading
+import time
+import weakref
 
 
 class ForkGate:
     """Lets calls of a library that does not know fork end before this process forks.
 
-    ``with gate:`` around each call.  A fork waits until no thread is inside, so that no lock of the library
-    stays taken for ever in the child; calls that come meanwhile wait for the fork.  Re-entrant; a thread that
-    is inside may fork, in a signal's handler for one, and is inside in the child, too.
+    ``with gate.inside():`` around each call.  A fork waits until no other thread is inside, so that no lock
+    of the library stays taken for ever in the child; calls that come meanwhile wait for the fork, and so do
+    other forks.  Re-entrant; a thread that is inside may fork, in a signal's handler for one.
+
+    Each thread has a lock of its own, which no interrupt can leave taken, and a fork takes all of them.
 
     Parameters
     ----------
@@ -19,40 +23,33 @@ class ForkGate:
 
     def __init__(self, most_wait_s: float = 30.0) -> None:
         self._most_wait_s = most_wait_s
-        self._own = threading.local()
         self._renew()
-        if hasattr(os, 'register_at_fork'):  # not on Windows, which has no forks
-            os.register_at_fork(before=self._shut, after_in_parent=self._open, after_in_child=self._renew)
+        os.register_at_fork(before=self._shut, after_in_parent=self._open, after_in_child=self._renew)
+
+    def inside(self) -> threading.RLock:  # type: ignore[valid-type, unused-ignore]
+        """Return what a thread is inside of in a `with`."""
+        lock = getattr(self._own, 'lock', None)
+        if lock is None:
+            with self._all:
+                lock = threading.RLock()
+                self._locks.add(lock)
+                self._own.lock = lock
+        return lock
 
     def _renew(self) -> None:
-        self._changed = threading.Condition()
-        self._inside = min(getattr(self._own, 'depth', 0), 1)
-        self._is_shut = False
+        self._all = threading.RLock()
+        self._locks: weakref.WeakSet[threading.RLock] = weakref.WeakSet()  # type: ignore[valid-type, unused-ignore]
+        self._taken: list[threading.RLock] = []  # type: ignore[valid-type, unused-ignore]
+        self._own = threading.local()
 
     def _shut(self) -> None:
-        own = getattr(self._own, 'depth', 0)
-        with self._changed:
-            self._is_shut = True
-            self._changed.wait_for(lambda: self._inside <= min(own, 1), self._most_wait_s)
+        end = time.monotonic() + self._most_wait_s
+        self._all.acquire()
+        for lock in list(self._locks):
+            if lock.acquire(timeout=max(0.0, end - time.monotonic())):
+                self._taken.append(lock)
 
     def _open(self) -> None:
-        with self._changed:
-            self._is_shut = False
-            self._changed.notify_all()
-
-    def __enter__(self) -> None:
-        depth = getattr(self._own, 'depth', 0)
-        self._own.depth = depth + 1
-        if depth:
-            return
-        with self._changed:
-            self._changed.wait_for(lambda: not self._is_shut)
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        self._own.depth -= 1
-        if self._own.depth:
-            return
-        with self._changed:
-            self._inside -= 1
-            self._changed.notify_all()
+        while self._taken:
+            self._taken.pop().release()
+        self._all.release()

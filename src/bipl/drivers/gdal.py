@@ -143,7 +143,7 @@ class GdalTiles:
         place = self.grid.placement(tile)
         window = (place.y0, place.y1), (place.x0, place.x1)
         try:
-            with _fork_gate, load().session(is_strict=True):
+            with _fork_gate.inside(), load().session(is_strict=True):
                 bands = self._datasets.get(self._level).read(window)
         except GdalError as caught:
             self._datasets.forget()
@@ -173,7 +173,7 @@ def _palette(dataset: Dataset) -> Array | None:
 def _describe(name: str, key: Hashable, datasets: Datasets) -> SlideInfo:
     """Return what GDAL knows of a raster."""
     try:
-        with _fork_gate, load().session():
+        with _fork_gate.inside(), load().session():
             dataset = datasets.get(None)
             tags, overviews, parts = dataset.tags(), 0, dataset.subdatasets()
             if dataset.count:
@@ -183,7 +183,7 @@ def _describe(name: str, key: Hashable, datasets: Datasets) -> SlideInfo:
                 f'{name}: expected a raster, found a {dataset.driver} of none; name one of its parts: '
                 f'{", ".join(parts[:3])}'
             )
-        with _fork_gate, load().session():
+        with _fork_gate.inside(), load().session():
             levels = [
                 GdalTiles(f'{name}: level {i + 1 if i is not None else 0}', f'{key} level {i}', datasets, i)
                 for i in (None, *range(overviews))

@@ -3,7 +3,7 @@
 Eight output pixels next to each other are made of few source pixels: a small matrix gives them.  Matrices of
 a group begin equally far apart in the source, so that one call of numpy multiplies all of them.
 
-Weights are whole multiples of a power of two, with so few bits that each sum is held without rounding.  So a
+Weights are whole multiples of a power of two, with so few bits that no sum is rounded while it is made.  So a
 pixel is the same to the last bit in whatever order it is summed up: in any box, by any build of BLAS.
 """
 
@@ -28,10 +28,12 @@ _MOST_SPAN = 288
 _MOST_NUMBERS = 2**19
 # Multiplications of one product, above which OpenBLAS calls threads of its own: 2**18.
 _MOST_MULTIPLIED = 250_000
-# From here on adding up is as fast; of hundreds of taps the weights would be rounded too much.
+# From here on adding up is as fast (means of bytes); of hundreds of taps weights would be rounded too much.
 _MOST_FACTOR = 24
 # Output pixels from which on other threads help.
 _LEAST_SHARED = 2**17
+# Memory of a thread that is kept for the next call: more is wanted for hundreds of channels only.
+_MOST_KEPT_BYTES = 2**24
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +55,11 @@ class _Precision:
     kept_bits: int | None
 
 
-# 8 + 15 + 1 bits of 24, then 24 + 21 + 1 of 53.
+# 8 + 15 + 1 bits of 24, then 24 + 24 + 1 of 53.
 _OF_BYTES = _Precision(np.float32, 15, None)
-# 16 + 21 + 1 bits of 53, then 16 + 10 + 1 + 21 + 1 of 53.
-_OF_WORDS = _Precision(np.float64, 21, 10)
-_SECOND = _Precision(np.float64, 21, None)
+# 16 + 34 + 1 bits of 53, then 16 + 11 + 1 + 24 + 1 of 53.
+_OF_WORDS = _Precision(np.float64, 34, 11)
+_SECOND = _Precision(np.float64, 24, None)
 
 
 def can_multiply(dtype: np.dtype[Any], rows: Taps, columns: Taps) -> bool:
@@ -70,7 +72,7 @@ def resample_by_products(
 ) -> Array:
     """Return what `resample` does, of an array of a type that `can_multiply`.
 
-    Thread-safe; up to 12 MiB a core are kept for the next call.  The process may fork meanwhile.
+    Thread-safe; up to 16 MiB a core are kept, mostly 8 for the next call.  The process may fork meanwhile.
     """
     work = _Work(array, rows, columns, origin)
     if work.out.shape[0] * work.out.shape[1] < _LEAST_SHARED:
@@ -105,7 +107,7 @@ class _Matrices:
         Of the weights.
     """
 
-    def __init__(self, taps: Taps, origin: int, side: int, most: int, precision: '_Precision') -> None:
+    def __init__(self, taps: Taps, origin: int, side: int, most: int, precision: _Precision) -> None:
         first, (count, length) = taps.first - origin, taps.weights.shape
         self.stride = round(side * taps.factor)
         needed = -(-count // side)
@@ -136,7 +138,7 @@ def _side(taps: Taps, most: int) -> int:
 def _in_multiples(weights: Reals, bits: int) -> Reals:
     """Return weights as multiples of `1 / 2**bits`: what one is rounded up by the next ones lack.
 
-    So the sum of any run of them is as near as it can be, that of all is 1, and 0 stays 0.
+    So the sum of the first few is as near as it can be, whatever their number, and 0 stays 0.
     """
     sums = np.cumsum(weights, axis=1)
     sums *= 2.0**bits
@@ -151,6 +153,11 @@ class _Memory:
 
     def __init__(self) -> None:
         self._arrays: dict[str, Array] = {}
+
+    @property
+    def size_bytes(self) -> int:
+        """What it holds."""
+        return sum(array.nbytes for array in self._arrays.values())
 
     def take(self, name: str, rows: int, columns: int, dtype: npt.DTypeLike = np.float64) -> Array:
         """Return (rows, columns) of any numbers."""
@@ -183,7 +190,7 @@ class _Work:
         self._precision = _OF_BYTES if array.dtype.itemsize == 1 else _OF_WORDS
         dtype = np.dtype(np.uint8) if self._is_mask else array.dtype
         self.out = np.empty((len(rows.first), len(columns.first), self._channels), dtype)
-        matrices = min(_BAND_MATRICES, max(1, int(_MOST_SPAN / (_SIDE * rows.factor))))
+        matrices = max(1, int(min(_BAND_MATRICES, _MOST_SPAN / (_SIDE * max(rows.factor, 0.1)))))
         self.down = _Matrices(rows, origin[0], _SIDE, matrices, self._precision)
         columns_at_once = _MOST_NUMBERS // (max(self.down.span, self.down.step) * self._channels)
         side = _side(columns, _MOST_MATRICES)
@@ -200,10 +207,10 @@ class _Work:
             memory = _spare.pop()
         except IndexError:
             memory = _Memory()
-        with _gate:
+        with _gate.inside():
             for group in range(len(self.across.starts)):
                 self._finish(band, group, self._half(band, group, memory), memory)
-        if len(_spare) < usable_cores():
+        if len(_spare) < usable_cores() and memory.size_bytes <= _MOST_KEPT_BYTES:
             _spare.append(memory)
 
     def _half(self, band: int, group: int, memory: _Memory) -> Reals:
@@ -238,7 +245,7 @@ class _Work:
         out[...] = values[: out.shape[1], :, : len(out)].transpose(2, 0, 1)
 
     def _rounded(self, values: Reals) -> Array:
-        """Round values in place; return them in the output's type."""
+        """Return values rounded, in the output's type; they may be rounded in place."""
         if self._is_mask:
             return np.greater_equal(values, 0.5).view(np.uint8)
         np.rint(values, out=values)
@@ -249,7 +256,7 @@ class _Work:
 
 
 def _multiply(weights: Array, lines: Array, stride: int, out: Array) -> None:
-    """Multiply matrices (n, 8, size) with lines, of which those of one begin `stride` behind those before."""
+    """Multiply matrices (n, side, size) with lines; those of one begin `stride` behind those before."""
     count, _, size = weights.shape
     row, number = lines.strides
     at_once = max(1, _MOST_MULTIPLIED // (weights.shape[1] * weights.shape[2]))

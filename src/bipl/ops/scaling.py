@@ -119,7 +119,7 @@ def crop(image: ArrayLike, loc: Sequence[Span], scales: tuple[float, float], int
 def _near(span: Span, size: int, scale: float) -> Span:
     """Return which of some pixels may reach into an image; the others are 0, however many are asked for."""
     margin = 2 + _MOST_REACH / scale
-    return max(span[0], floor(-margin)), min(span[1], ceil(size / scale + margin))
+    return floor(max(span[0], -margin)), ceil(min(span[1], size / scale + margin))
 
 
 def resize(image: ArrayLike, hw: tuple[int, int], *, interpolation: int = AREA) -> Array:

@@ -28,7 +28,7 @@ class Taps:
     first
         (n,) index of the first source pixel of each run.
     weights
-        (n, taps) float64; each row sums to 1.
+        (n, taps) float64; each row sums to 1, or to less where what lies outside counts for nothing.
     factor
         Source pixels from one run to the next, in the mean.
     """
