@@ -4,6 +4,8 @@ import os
 import threading
 import time
 import weakref
+from contextlib import AbstractContextManager
+from typing import Any
 
 
 class ForkGate:
@@ -26,9 +28,9 @@ class ForkGate:
         self._renew()
         os.register_at_fork(before=self._shut, after_in_parent=self._open, after_in_child=self._renew)
 
-    def inside(self) -> threading.RLock:  # type: ignore[valid-type, unused-ignore]
-        """Return what a thread is inside of in a `with`."""
-        lock = getattr(self._own, 'lock', None)
+    def inside(self) -> AbstractContextManager[object]:
+        """Return the lock of this thread: within it, no other thread forks."""
+        lock: AbstractContextManager[object] | None = getattr(self._own, 'lock', None)
         if lock is None:
             with self._all:
                 lock = threading.RLock()
@@ -38,8 +40,8 @@ class ForkGate:
 
     def _renew(self) -> None:
         self._all = threading.RLock()
-        self._locks: weakref.WeakSet[threading.RLock] = weakref.WeakSet()  # type: ignore[valid-type, unused-ignore]
-        self._taken: list[threading.RLock] = []  # type: ignore[valid-type, unused-ignore]
+        self._locks: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._taken: list[Any] = []
         self._own = threading.local()
 
     def _shut(self) -> None:

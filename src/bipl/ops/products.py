@@ -72,7 +72,7 @@ def resample_by_products(
 ) -> Array:
     """Return what `resample` does, of an array of a type that `can_multiply`.
 
-    Thread-safe; up to 16 MiB a core are kept, mostly 8 for the next call.  The process may fork meanwhile.
+    Thread-safe; some 8 MiB a core, 16 at most, are kept for the next call.  The process may fork meanwhile.
     """
     work = _Work(array, rows, columns, origin)
     if work.out.shape[0] * work.out.shape[1] < _LEAST_SHARED:
@@ -190,7 +190,7 @@ class _Work:
         self._precision = _OF_BYTES if array.dtype.itemsize == 1 else _OF_WORDS
         dtype = np.dtype(np.uint8) if self._is_mask else array.dtype
         self.out = np.empty((len(rows.first), len(columns.first), self._channels), dtype)
-        matrices = max(1, int(min(_BAND_MATRICES, _MOST_SPAN / (_SIDE * max(rows.factor, 0.1)))))
+        matrices = max(1, int(min(_BAND_MATRICES, _MOST_SPAN / (_SIDE * rows.factor))))
         self.down = _Matrices(rows, origin[0], _SIDE, matrices, self._precision)
         columns_at_once = _MOST_NUMBERS // (max(self.down.span, self.down.step) * self._channels)
         side = _side(columns, _MOST_MATRICES)
