@@ -15,7 +15,7 @@ from benchmarks.slides import tissue_slide
 from bipl import Mosaic, Slide
 from bipl.cache import process_cache
 from bipl.levels.level import ImageLevel
-from bipl.parallel import share_out
+from bipl.sharing import share_out
 
 STEP, OVERLAP, ROUNDS, THREADS = 448, 64, 5, 2
 

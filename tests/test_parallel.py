@@ -5,12 +5,14 @@ import select
 import signal
 import threading
 import time
+from collections import deque
 from concurrent.futures import wait
 
 import pytest
 
-from bipl import parallel
-from bipl.parallel import ordered_map, share_out
+from bipl import parallel, sharing
+from bipl.parallel import ordered_map
+from bipl.sharing import settle_run, share_out
 from tests.processes import in_child
 
 
@@ -20,6 +22,53 @@ def test_every_item_is_done_once(count: int, workers: int) -> None:
     done: list[int] = []
     share_out(done.append, range(count), most_workers=workers)
     assert sorted(done) == list(range(count))
+
+
+@pytest.mark.parametrize('workers', [1, 2, 3, 4])
+def test_neighbours_are_for_one_thread_and_what_is_last_is_done_last(workers: int) -> None:
+    together = threading.Barrier(workers, timeout=20)
+    done: dict[int, list[int]] = {}
+
+    def work(item: int) -> None:
+        mine = done.setdefault(threading.get_ident(), [])
+        mine.append(item)
+        if len(mine) <= 6:  # nobody is faster than others
+            together.wait()
+
+    share_out(work, range(4 * workers), range(100, 100 + 2 * workers), most_workers=workers)
+    assert sorted(done.values()) == [
+        [*range(4 * i, 4 * i + 4), 100 + 2 * i, 101 + 2 * i] for i in range(workers)
+    ]
+
+
+def test_who_has_done_its_own_helps_those_who_have_not() -> None:
+    slow, done = threading.Event(), dict[int, list[int]]()
+
+    def work(item: int) -> None:
+        done.setdefault(threading.get_ident(), []).append(item)
+        if item == 0:
+            slow.wait(20)
+        elif sum(map(len, done.values())) == 20:
+            slow.set()
+
+    share_out(work, range(20), most_workers=2)
+    assert sorted(done.values()) == [[0], [*range(10, 20), *range(9, 0, -1)]]
+
+
+def test_a_run_that_is_interrupted_goes_back_but_for_what_was_begun() -> None:
+    done: list[int] = []
+    rest = deque([4, 5])
+
+    def settle(item: int) -> None:
+        done.append(item)
+        if item == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        settle_run(settle, [1, 2, 3], rest)
+    assert (done, rest) == ([1, 2], deque([3, 4, 5]))
+    settle_run(settle, [], rest)
+    assert rest == deque([3, 4, 5])
 
 
 @pytest.mark.parametrize('bad', [0, 1, 30, 49])
@@ -35,7 +84,7 @@ def test_an_error_reaches_the_caller_and_nobody_goes_on(bad: int) -> None:
     with pytest.raises(ValueError, match=f'item {bad}'):
         share_out(work, range(50), most_workers=4)
     assert bad not in done
-    assert parallel._crews[0].at_work == 0
+    assert sharing._crews[0].at_work == 0
 
 
 def test_other_threads_help() -> None:
@@ -51,7 +100,7 @@ def test_other_threads_help() -> None:
 
 def test_it_ends_though_all_threads_of_the_executor_are_busy() -> None:
     leave = threading.Event()
-    busy = [parallel._executor().submit(leave.wait, 20) for _ in range(parallel._MOST_THREADS)]
+    busy = [parallel._executor().submit(leave.wait, 20) for _ in range(parallel.MOST_THREADS)]
     done: list[int] = []
     started = time.monotonic()
     share_out(done.append, range(20), most_workers=4)
@@ -94,16 +143,16 @@ def test_no_more_threads_are_at_work_than_asked() -> None:
         caller.join()
     # Four callers work themselves; the first to come may have found help before the others came.
     assert most[0] <= 4 + 3
-    assert parallel._crews[0].at_work == 0
+    assert sharing._crews[0].at_work == 0
 
 
 def test_helpers_go_where_others_need_the_core_and_come_back() -> None:
     seen: list[int] = []
     begun, ended = threading.Event(), threading.Event()
 
-    def work(item: int) -> None:
+    def work(_item: int) -> None:
         seen.append(threading.get_ident())
-        if item == 20:
+        if len(seen) >= 20:
             begun.set()
         time.sleep(0.002)
 
@@ -125,7 +174,7 @@ def test_helpers_go_where_others_need_the_core_and_come_back() -> None:
     alone = seen[40 : others_end[0] - 5]  # what was worked on while the other call was there
     assert len(set(alone)) == 1
     assert len(set(seen[others_end[0] + 60 :])) == 2
-    assert parallel._crews[0].at_work == 0
+    assert sharing._crews[0].at_work == 0
 
 
 def test_calls_inside_of_a_call_send_no_helper_away() -> None:
@@ -141,7 +190,7 @@ def test_calls_inside_of_a_call_send_no_helper_away() -> None:
     share_out(outer, range(60), most_workers=2)
     assert len(set(seen[10:])) == 2
     assert min(seen[10:].count(thread) for thread in set(seen)) > 10
-    assert parallel._crews[0].at_work == 0
+    assert sharing._crews[0].at_work == 0
 
 
 def test_an_iterator_that_is_begun_goes_on_in_a_forked_child() -> None:

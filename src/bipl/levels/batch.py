@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import pairwise
 from time import sleep
@@ -21,7 +21,7 @@ from bipl.cache import process_cache
 from bipl.geometry import BOTTOM, Placement
 from bipl.levels.need import Need
 from bipl.levels.source import Array
-from bipl.parallel import share_out
+from bipl.sharing import settle_run, share_out
 
 if TYPE_CHECKING:
     from bipl.levels.level import ImageLevel
@@ -33,6 +33,9 @@ _MOST_MADE_OF_BYTES = 2**26
 # Of the cache's budget, for tiles that wait for a batch.
 _GIVEN_PART = 4
 _LEAST_GIVEN_BYTES = 2**22
+# Neighbours that a thread takes at once, so that others do not write to the same boxes next to it; fewer
+# where not so many times as many are left.
+_MOST_IN_RUN, _LEFT_TO_OTHERS = 6, 8
 # Seconds: less than decoding a tile takes.
 _LOOKED_AFTER_S = 1e-4
 
@@ -249,11 +252,12 @@ class Batch:
     def work(self) -> None:
         """Settle tiles until none is left."""
         while self.rest:
-            try:
-                uses = self.rest.popleft()
-            except IndexError:  # another thread was faster
-                return
-            self.settle(uses)
+            length = min(1 + len(self.rest) // _LEFT_TO_OTHERS, _MOST_IN_RUN)
+            run: list[Sequence[Use]] = []
+            with suppress(IndexError):  # another thread was faster
+                while len(run) < length:
+                    run.append(self.rest.popleft())
+            settle_run(self.settle, run, self.rest)
 
     def take(self, i: int, *, helps: bool) -> Array:
         """Return the pixels of a box, once, when they are there.

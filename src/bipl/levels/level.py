@@ -19,8 +19,9 @@ from bipl.levels.pooled import octave_tiles
 from bipl.levels.shrink import shrink
 from bipl.levels.source import FarSource, FlatSource, IntoSource, RowwiseSource, TileSource
 from bipl.levels.thrift import Thrift
-from bipl.parallel import share_out, usable_cores
+from bipl.parallel import usable_cores
 from bipl.settings import Settings
+from bipl.sharing import share_out
 
 # More address space than any machine of today has: refuse before numpy says 'negative dimensions'.
 _MOST_BYTES = 2**47
@@ -75,8 +76,7 @@ class ImageLevel(Image):
         self._grid = source.grid
         self._shape = (*source.grid.shape, source.channels)
         self._tile_bytes = prod(source.grid.tile_shape) * source.channels * source.dtype.itemsize
-        with_alpha = [(source.channels + 1,)] if getattr(source, 'has_alpha', False) else []
-        self._channels = [(source.channels,), *with_alpha]
+        self._channels = [(source.channels + i,) for i in range(1 + getattr(source, 'has_alpha', False))]
         self._is_costly = getattr(source, 'is_costly', True)
         self._gathers: bool = getattr(source, 'gathers', False)
         # What is but copied lies in the system's cache already.
@@ -299,12 +299,12 @@ class ImageLevel(Image):
         def read(places: list[Placement]) -> None:
             self.lay_tile([(out, box, place) for place in places], bottom)
 
-        is_worth_it = self._is_costly and len(missing) * self._tile_bytes >= _LEAST_SHARED_BYTES
         with self.gathered(missing) if self._gathers else _AT_HAND:
-            if is_worth_it:
-                # What takes longest goes first, so that nobody waits for it at the end.
-                tiles = sorted(missing.values(), key=lambda places: -places[0].rows_above(bottom))
-                share_out(read, tiles, most_workers=self.settings.threads or usable_cores())
+            if self._is_costly and len(missing) * self._tile_bytes >= _LEAST_SHARED_BYTES:
+                # Those that are cut take less time: they go last, so that nobody waits for long at the end.
+                whole = [places for places in missing.values() if places[0].y1 <= bottom]
+                cut = [places for places in missing.values() if places[0].y1 > bottom]
+                share_out(read, whole, cut, most_workers=self.settings.threads or usable_cores())
             else:
                 for places in missing.values():
                     read(places)

@@ -12,6 +12,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,6 +23,7 @@ from bipl.geometry import Box, RegularGrid
 from bipl.levels.columns import NONE, Columns, Part, Unit
 from bipl.levels.source import Array
 from bipl.parallel import start_helpers
+from bipl.sharing import settle_run
 
 if TYPE_CHECKING:
     from bipl.levels.image import Image
@@ -34,6 +36,8 @@ _MOST_AHEAD = 64
 _MOST_PLANNED = 256
 # A third of those is done before the consumer is woken, or looks after the helpers.
 _WOKEN_EACH = 3
+# Columns side by side that a helper takes at once, so that others do not write to the same boxes next to it.
+_RUNS = 8, 4, 2, 1
 
 
 class _Row(NamedTuple):
@@ -190,9 +194,9 @@ class Sweep:
             while self._begun_beyond() <= 0 and self._begin():
                 pass
             self._call_helpers()
-            if not self._at_work and (unit := self._next()) is not None:
+            if not self._at_work and (units := self._next()):
                 with process_cache().sweep():
-                    self._settle(unit)
+                    self._settle(units[0])
                 continue
             with self._changed:
                 self._awaited = min(part.number + self._most_ahead // _WOKEN_EACH, self._begun - 1)
@@ -203,11 +207,18 @@ class Sweep:
         with self._lock:
             return self._begun - self._rest[0].parts[-1].number if self._rest else 1
 
-    def _next(self) -> Unit | None:
-        """Return the next unit, if all of its boxes are begun."""
+    def _next(self, lengths: Sequence[int] = (1,)) -> list[Unit]:
+        """Return the next units of which all boxes are begun; several only if each helper finds as many."""
+        rest, units = self._rest, list[Unit]()
         with self._lock:
-            may_go_on = self._rest and self._rest[0].parts[-1].number < self._begun
-            return self._rest.popleft() if may_go_on else None
+            for length in lengths:
+                last = self._helpers * length - 1 if length > 1 else 0
+                with suppress(IndexError):  # there are not so many, or the sweep was closed
+                    if rest[last].parts[-1].number < self._begun:
+                        while len(units) < length:
+                            units.append(rest.popleft())
+                        break
+        return units
 
     def _call_helpers(self) -> None:
         with self._changed:
@@ -222,8 +233,8 @@ class Sweep:
             self._at_work += 1
         try:
             with process_cache().sweep():
-                while (unit := self._next()) is not None:
-                    self._settle(unit)
+                while units := self._next(_RUNS):
+                    settle_run(self._settle, units, self._rest)
         finally:
             self._columns.leave()
             with self._changed:

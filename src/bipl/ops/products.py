@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from bipl.fork_gate import ForkGate
 from bipl.ops.taps import Array, Reals, Taps
-from bipl.parallel import default_workers, share_out, usable_cores
+from bipl.parallel import default_workers, usable_cores
+from bipl.sharing import share_out
 
 # Output rows of one matrix, and matrices of a band of them.  Of columns whatever lets many matrices begin
 # equally far apart: one call multiplies all.

@@ -1,0 +1,287 @@
+"""Work shared out: items that a caller works off, helped by other threads while there are cores to spare.
+
+A helper never waits for helpers: what it would share out it does in place.  After a fork the child begins
+without any.
+"""
+
+import _thread
+import os
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from itertools import chain, count, pairwise
+from typing import Any, Generic, TypeVar
+
+from bipl.parallel import MOST_THREADS, is_worker, mark_worker
+
+T = TypeVar('T')
+
+# Items after which a caller looks whether there are cores for helpers that were sent away.
+_CALLED_EACH = 16
+# Seconds that helpers are waited for after Ctrl-C: longer than a tile takes to decode.
+_INTERRUPTED_S = 0.5
+_here = threading.local()
+
+
+class _Crew:
+    """How many threads are at work here, callers and helpers, so that no more help than there are cores.
+
+    Helpers are threads that wait for errands.  They are daemons: waiting, they hold nothing, and the process
+    may end.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.at_work = self._helpers = self._threads = 0
+        self._errands: queue.SimpleQueue[_Errand] = queue.SimpleQueue()
+
+    def enter(self, errand: '_Errand') -> None:
+        """Count the caller of an errand in, and call helpers, up to what it wants."""
+        with self._lock:
+            self.at_work += errand.callers
+            errand.counted = errand.callers
+        self.call(errand)
+
+    def call(self, errand: '_Errand') -> None:
+        """Call helpers while there are fewer at work than the errand may have."""
+        with self._lock:
+            wanted = errand.wanted + errand.callers - errand.counted
+            helpers = max(0, min(wanted, errand.most - self.at_work, MOST_THREADS - self._helpers))
+            errand.counted += helpers
+            self.at_work += helpers
+            self._helpers += helpers
+            missing = range(self._threads, self._helpers)
+            self._threads = max(self._threads, self._helpers)
+        for _ in range(helpers):
+            self._errands.put(errand)
+        if missing:
+            _watch_forks()
+        with suppress(RuntimeError):  # the interpreter ends: the caller works alone
+            for _ in missing:
+                _thread.start_new_thread(self._help, ())  # `Thread.start` waits for the thread to run
+
+    def spares(self, errand: '_Errand') -> bool:
+        """Count a helper of an errand out where more are at work than it may have, and say whether."""
+        if self.at_work <= errand.most:
+            return False
+        with self._lock:
+            is_spared = self.at_work > errand.most and errand.counted > errand.callers
+            errand.counted -= is_spared
+            self.at_work -= is_spared
+            self._helpers -= is_spared
+        return is_spared
+
+    def leave(self, errand: '_Errand') -> None:
+        """Count the caller of an errand and its helpers out."""
+        with self._lock:
+            self.at_work -= errand.counted
+            self._helpers -= max(0, errand.counted - errand.callers)
+            errand.counted = 0
+
+    def _help(self) -> None:
+        mark_worker()
+        _here.is_counted = True
+        while True:
+            self._errands.get().join(self)
+
+
+class _Runs(Generic[T]):
+    """Items in runs of neighbours, one a thread; who has worked off its own takes from the longest other.
+
+    Neighbours often write to the same memory, or next to it.  A processor that writes where another one has
+    just written waits for that: two threads that took turns took twice as long to lay tiles into a box.
+    """
+
+    def __init__(self, items: Collection[T], last: Collection[T], threads: int) -> None:
+        self._runs: list[deque[T]] = [deque() for _ in range(threads)]
+        for listed in map(list, (items, last)):
+            starts = [len(listed) * i // threads for i in range(threads + 1)]
+            for run, (start, stop) in zip(self._runs, pairwise(starts), strict=True):
+                run.extend(listed[start:stop])
+        self._joined = count()
+
+    def join(self) -> 'deque[T]':
+        """Return the run of a thread that begins."""
+        return self._runs[next(self._joined) % len(self._runs)]
+
+    def take(self, run: 'deque[T]') -> T:
+        """Return the next item for the thread of a run; an IndexError if none is left."""
+        try:
+            return run.popleft()
+        except IndexError:
+            if len(self._runs) == 1:
+                raise
+        while other := max(self._runs, key=len):
+            with suppress(IndexError):  # another thread was faster
+                return other.pop()
+        raise IndexError
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def clear(self) -> None:
+        """Leave out what nobody has begun."""
+        for run in self._runs:
+            run.clear()
+
+
+class _Errand:
+    """Items that are worked off by the caller and by who joins until it is over.
+
+    Attributes
+    ----------
+    most, wanted
+        How many threads may be at work in all while helpers join, and how many helpers there is work for.
+    callers
+        1, or 0 where the caller is at work on another errand already, or helps with one.
+    counted
+        How many of those at work are here, the caller among them.
+    error
+        Of a helper.
+    """
+
+    __slots__ = (
+        *('_at_work', '_function', '_last', '_lock', '_runs'),
+        *('callers', 'counted', 'error', 'most', 'wanted'),
+    )
+
+    def __init__(self, function: Callable[[Any], object], runs: _Runs[Any], most: int, callers: int) -> None:
+        self.most, self.wanted, self.callers = most, len(runs) - 1, callers
+        self._function: Callable[[Any], object] | None = function
+        self._runs = runs
+        self._lock = threading.Lock()
+        self._last: threading.Lock | None = None
+        self._at_work = self.counted = 0
+        self.error: BaseException | None = None
+
+    def join(self, crew: _Crew) -> None:
+        """Help until it is over, or others need the core."""
+        with self._lock:
+            function = self._function
+            if function is None:
+                return
+            self._at_work += 1
+        try:
+            _work_off(function, self._runs, lambda _: not crew.spares(self))
+        except BaseException as error:  # noqa: BLE001 - the caller raises it
+            self.error = error
+        finally:
+            del function
+            with self._lock:
+                self._at_work -= 1
+                if self._last is not None and not self._at_work:
+                    self._last.release()
+
+    def end(self, patience_s: float = -1) -> None:
+        """Let nobody join any more, and wait for those who did: so long, or until they have ended."""
+        with self._lock:
+            self._function = None
+            if not self._at_work:
+                return
+            self._last = threading.Lock()
+            self._last.acquire()
+        self._last.acquire(timeout=patience_s)
+
+
+_crews: list[_Crew] = [_Crew()]
+
+_forgets_at_fork: list[bool] = []
+
+
+def _watch_forks() -> None:
+    """See to it, once, that a forked child begins without its parent's threads and locks."""
+    if not _forgets_at_fork:
+        _forgets_at_fork.append(True)
+        os.register_at_fork(after_in_child=_forget)
+
+
+def _forget() -> None:
+    _crews[0] = _Crew()
+    _here.is_counted = False
+    mark_worker(is_one=False)
+
+
+def share_out(
+    function: Callable[[T], object], items: Collection[T], last: Collection[T] = (), *, most_workers: int
+) -> None:
+    """Call a function for each item, in no order; other threads help while there are cores to spare.
+
+    Items that lie together are for one thread, if they can be; what takes less time is best done last.
+
+    The caller works through the items itself and never waits for a thread that has not begun, so it ends
+    even where all threads of the executor are busy.
+
+    Raises
+    ------
+    Exception
+        The first error of the function; items that nobody has begun are left out then.
+    KeyboardInterrupt
+        At once: helpers that ask a slow server are not waited for.
+
+    Notes
+    -----
+    Where a call forks, the child has no helpers: it begins again with all items, in place.
+    """
+    process, length = os.getpid(), len(items) + len(last)
+    if most_workers <= 1 or length < 2 or is_worker():
+        most_workers = 1
+    is_counted = getattr(_here, 'is_counted', False)
+    runs = _Runs(items, last, min(most_workers, max(length, 1)))
+    crew, errand = _crews[0], _Errand(function, runs, most_workers, callers=not is_counted)
+
+    def call_again(done: int) -> bool:
+        if not done % _CALLED_EACH and crew.at_work < most_workers and os.getpid() == process:
+            crew.call(errand)
+        return True
+
+    patience_s = -1.0
+    try:
+        _here.is_counted = True
+        crew.enter(errand)
+        _work_off(function, runs, call_again)
+    except KeyboardInterrupt:
+        runs.clear()
+        patience_s = _INTERRUPTED_S
+        raise
+    finally:
+        _here.is_counted = is_counted
+        if os.getpid() == process:  # else its locks may be taken for ever
+            try:
+                errand.end(patience_s)
+            finally:
+                crew.leave(errand)
+    if os.getpid() != process:
+        for item in chain(items, last):
+            function(item)
+        return
+    if errand.error is not None:
+        raise errand.error
+
+
+def _work_off(function: Callable[[T], object], runs: _Runs[T], goes_on: Callable[[int], bool]) -> None:
+    """Take items until none is left, or it does not go on after so many; after an error nobody takes more."""
+    run = runs.join()
+    for done in count(1):
+        if not goes_on(done):
+            return
+        try:
+            item = runs.take(run)
+        except IndexError:
+            return
+        try:
+            function(item)
+        except BaseException:
+            runs.clear()
+            raise
+
+
+def settle_run(settle: Callable[[T], object], run: Sequence[T], rest: deque[T]) -> None:
+    """Call a function for each item of a run; after an interrupt those that are left go back to the rest."""
+    left = deque(run)
+    try:
+        while left:
+            settle(left.popleft())
+    finally:
+        rest.extendleft(reversed(left))
