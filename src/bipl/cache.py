@@ -79,35 +79,47 @@ class _Here(local):
 
 
 class _Flight:
-    """A tile being made by this thread, for which others wait."""
+    """A tile being made by this thread; the first who waits for it makes what all wait for."""
 
-    __slots__ = ('_lock', '_thread', 'is_awaited')
+    __slots__ = ('_landed', '_thread')
 
     def __init__(self) -> None:
-        self.is_awaited = False
-        self._lock = Lock()
-        self._lock.acquire()
+        self._landed: Lock | None = None
         self._thread = get_ident()
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether others wait, or will."""
+        return self._landed is not None
+
+    def expect(self) -> None:
+        """Say, under the cache's lock, that another thread will wait."""
+        if self._landed is None:
+            landed = Lock()
+            landed.acquire()
+            self._landed = landed
+
     def end(self) -> None:
-        """Let those go on who wait."""
-        with suppress(RuntimeError):  # it was ended
-            self._lock.release()
+        """Let those go on who wait for it."""
+        if self._landed is not None:
+            with suppress(RuntimeError):  # it was ended
+                self._landed.release()
 
     def wait(self) -> bool:
         """Wait for its end; return False where there will be none.
 
         A signal's exception may have interrupted its thread in the very act of ending it.
         """
-        if self._thread == get_ident():
+        landed = self._landed
+        if self._thread == get_ident() or landed is None:
             return False
-        while not self._lock.acquire(timeout=_LOOKED_AFTER_S):
+        while not landed.acquire(timeout=_LOOKED_AFTER_S):
             frame = sys._current_frames().get(self._thread)  # noqa: SLF001 - as its documentation has it
             while frame is not None and frame.f_locals.get('mine') is not self:
                 frame = frame.f_back
             if frame is None:
                 return False
-        self._lock.release()
+        landed.release()
         return True
 
 
@@ -229,7 +241,10 @@ class TileCache:
                         self._made += 1
                         flight = self._flights[key] = mine = _Flight()
                     else:
-                        flight.is_awaited = True
+                        flight.expect()
+                        if self._flights.get(key) is not flight:  # it has ended, and knew of nobody
+                            waited = True
+                            continue
                 if flight is mine:
                     tile = make(*arguments)
                     if tile is not None and (keeps or not self._passes(key, tile, mine)):

@@ -5,6 +5,7 @@ Everything here is an immutable value, safe to share between threads and to pick
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from math import log2
 from operator import index as as_integer
 from types import EllipsisType
@@ -291,6 +292,7 @@ def as_box(box: BoxLike) -> Box:
     return made
 
 
+@lru_cache
 def downsample_per_axis(full: tuple[int, int], level: tuple[int, int]) -> tuple[float, float]:
     """Tell how many full-resolution pixels a level's pixel spans, per axis `(y, x)`.
 

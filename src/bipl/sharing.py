@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from itertools import chain, count, pairwise
+from itertools import chain, count
 from typing import Any, Generic, TypeVar
 
 from bipl.parallel import MOST_THREADS, is_worker, mark_worker
@@ -95,11 +95,14 @@ class _Runs(Generic[T]):
     """
 
     def __init__(self, items: Collection[T], last: Collection[T], threads: int) -> None:
-        self._runs: list[deque[T]] = [deque() for _ in range(threads)]
-        for listed in map(list, (items, last)):
-            starts = [len(listed) * i // threads for i in range(threads + 1)]
-            for run, (start, stop) in zip(self._runs, pairwise(starts), strict=True):
-                run.extend(listed[start:stop])
+        first, later = list(items), list(last)
+        self._runs = [
+            deque(
+                first[len(first) * i // threads : len(first) * (i + 1) // threads]
+                + later[len(later) * i // threads : len(later) * (i + 1) // threads]
+            )
+            for i in range(threads)
+        ]
         self._joined = count()
 
     def join(self) -> 'deque[T]':

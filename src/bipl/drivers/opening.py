@@ -3,7 +3,6 @@
 import os
 from collections.abc import Hashable
 from functools import partial
-from pathlib import Path
 
 from bipl.drivers.registry import candidates
 from bipl.drivers.shared import OpenFile, open_files
@@ -59,7 +58,7 @@ def open_file(source: Sourceable, *, driver: str | None, access: Access, setting
 def _identity(path: str) -> Hashable | None:
     """Return what tells the state of a file from any other; None if there is no file."""
     try:
-        return file_identity(Path(path).stat())
+        return file_identity(os.stat(path))  # noqa: PTH116 - by a text, a path takes its time
     except (OSError, ValueError):
         return None
 

@@ -93,6 +93,7 @@ def _names_group(path: str) -> bool:
         return False
 
 
+@cache
 def _loaded(driver: type[Driver] | str) -> type[Driver]:
     if not isinstance(driver, str):
         return driver
@@ -124,19 +125,27 @@ def candidates(
     """
     foreign = [*reversed(REGISTERED), *reversed(_plugged_in())]
     entries = [*foreign, *reversed(_BUILT_IN)]
-    names = sorted({entry.name for entry in entries})
-    if wanted is not None and wanted not in names:
-        raise UnsupportedSlideError(f'driver: expected one of {", ".join(names)}, found {wanted!r}')
-    if unknown := set(allowed) - set(names):
-        raise UnsupportedSlideError(
-            f'BIPL_DRIVERS: expected names among {", ".join(names)}, found {", ".join(sorted(unknown))}'
-        )
-    usable = [e for e in entries if e.name == wanted or (wanted is None and e.name in (allowed or names))]
-    matching = [e for e in usable if path is not None and e.regex.fullmatch(path)]
+    if wanted is not None or allowed:
+        _check_names({entry.name for entry in entries}, allowed, wanted)
+        entries = [e for e in entries if e.name == wanted or (wanted is None and e.name in allowed)]
     seen: set[type[Driver] | str] = set()
+    for entry in entries:  # of most paths the first one that is asked has the driver
+        if path is not None and entry.driver not in seen and entry.regex.fullmatch(path):
+            seen.add(entry.driver)
+            yield _loaded(entry.driver), True
     # Ours first: they were not asked for.
-    others = sorted((e for e in usable if wanted or not e.by_name_only), key=lambda entry: entry in foreign)
-    for entry in (*matching, *others):
+    for entry in sorted((e for e in entries if wanted or not e.by_name_only), key=foreign.__contains__):
         if entry.driver not in seen:
             seen.add(entry.driver)
-            yield _loaded(entry.driver), entry in matching
+            yield _loaded(entry.driver), False
+
+
+def _check_names(names: set[str], allowed: tuple[str, ...], wanted: str | None) -> None:
+    """Raise UnsupportedSlideError if a driver is named that there is not."""
+    known = ', '.join(sorted(names))
+    if wanted is not None and wanted not in names:
+        raise UnsupportedSlideError(f'driver: expected one of {known}, found {wanted!r}')
+    if unknown := set(allowed) - names:
+        raise UnsupportedSlideError(
+            f'BIPL_DRIVERS: expected names among {known}, found {", ".join(sorted(unknown))}'
+        )

@@ -251,7 +251,7 @@ class ImageLevel(Image):
         memory = None if passing is None else passing.memory_for((self._key, place.tile))
         pixels = self.tile_at(place, bottom, memory)
         for out, box, piece in uses:
-            self.paste(out, box, piece, pixels)
+            paste(out, box, piece, self._fill if pixels is None else pixels, self._fill)
         if passing is not None and memory is not None:
             passing.give_back(memory)
 

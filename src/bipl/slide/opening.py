@@ -68,12 +68,11 @@ def _placed(source: Sourceable) -> Sourceable:
     """Return a relative path as an absolute one, `file://` as a path; all else, such as URLs, as it is."""
     if isinstance(source, str) and (local := local_path(source)) is not None:
         return str(local)
-    if not isinstance(source, str | os.PathLike) or not os.path.exists(source):  # noqa: PTH110 - Path('') does
+    if not isinstance(source, str | os.PathLike) or os.path.isabs(source):  # noqa: PTH117 - nor asks for a file
         return source
-    path = Path(source)
-    if path.is_absolute():
+    if not os.path.exists(source):  # noqa: PTH110 - Path('') does
         return source
-    absolute = path.absolute()  # neither following links nor taking `link/..` for nothing
+    absolute = Path(source).absolute()  # neither following links nor taking `link/..` for nothing
     return str(absolute) if isinstance(source, str) else absolute
 
 

@@ -109,19 +109,19 @@ class TiffTiles:
         """Set what the image is called in messages."""
         self.name = f'{self.directory.source.name}: {title} ({self.directory.name})'
 
-    @property
+    @cached_property
     def is_rgb(self) -> bool:
         """Whether the colours of decoded tiles are red, green and blue."""
         return self.image.is_palette or self.image.is_cmyk or self.image.photometric in _RGB
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype[Any]:
         """Of decoded tiles."""
         if self.image.is_palette:
             return np.dtype(np.uint16 if self.image.bits > 8 else np.uint8)
         return self.image.stored_dtype
 
-    @property
+    @cached_property
     def channels(self) -> int:
         """Of decoded tiles: palette and CMYK count as RGB."""
         if self.image.is_palette:
@@ -156,11 +156,13 @@ class TiffTiles:
         offset, size = self.locate(tile) if into is not None else (0, 0)
         if into is not None and size:
             data = self._stored(tile, offset, size)
-            with suppress(Exception):  # what is wrong is said below
+            try:
                 return into(data, self._format, self.grid.tile_shape, out, rows, times)
+            except Exception:  # noqa: BLE001, S110 - what is wrong is said below; `suppress` takes its time
+                pass
         return self._decoded(tile, times)
 
-    @property
+    @cached_property
     def is_rowwise(self) -> bool:
         """Whether tiles can be decoded from the top down as far as they are needed, in less time."""
         image = self.image
@@ -213,12 +215,12 @@ class TiffTiles:
                     ranges.append((offset, min(size, self._most_bytes)))
         return ranges
 
-    @property
+    @cached_property
     def is_costly(self) -> bool:
         """Whether decoding takes much longer than copying."""
         return self.image.compression != 1
 
-    @property
+    @cached_property
     def is_flat(self) -> bool:
         """Whether `lay` is worth a try: at hand, and without compression."""
         is_cut_across = self.grid.columns != self.image.grid.columns  # no rows as wide as these are read
@@ -235,7 +237,7 @@ class TiffTiles:
                 return FlatSegments(self.directory.source, self.image, self.places, self._format.byteorder)
         return None
 
-    @property
+    @cached_property
     def reductions(self) -> int:
         """How often tiles can be halved while they are decoded: as often as their sides are even."""
         image = self.image
