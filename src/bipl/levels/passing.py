@@ -16,7 +16,7 @@ from bipl.cache import FIRST_BYTES, TileCache
 from bipl.levels.source import Array, TileSource
 
 # To keep less than this takes little of decoding it; and more than this is too much for each thread to have.
-_LEAST_BYTES, _MOST_BYTES = 2**16, 2**21
+_LEAST_BYTES, _MOST_BYTES = 2**15, 2**21
 # The share of tiles asked for again is that of the last so many, or of all so far and a few that were not.
 _MOST_COUNTED, _FEW = 256, 8
 # The share from which on keeping pays.
