@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 
@@ -167,11 +168,15 @@ def test_a_read_that_a_closing_overtakes_has_no_bytes_of_another_file(path, tmp_
     np.testing.assert_array_equal(again[1].numpy(), noise_image(48, 64, 3, seed=0))
 
 
-def test_a_driver_of_ones_own_need_not_know_how(path):
-    with Slide.open(path, driver='openslide') as slide:
-        pass
-    with Slide.open(path, driver='openslide') as again:
+def test_a_driver_need_not_know_how(tmp_path):
+    path = tmp_path / 'a.png'
+    path.write_bytes(imagecodecs.png_encode(noise_image(48, 64, 3)))
+    os.utime(path, (_LONG_AGO, _LONG_AGO))
+    with Slide.open(path) as slide:
+        assert slide.driver == 'raster'
+    with Slide.open(path) as again:
         assert again._info is not slide._info
+        assert np.array_equal(again[:], noise_image(48, 64, 3))
 
 
 def test_a_stack_of_many_pictures_is_not_held_in_memory(tmp_path):

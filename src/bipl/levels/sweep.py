@@ -245,7 +245,7 @@ class Sweep:
     def _settle(self, unit: Unit) -> None:
         """Lay a column of tiles into its boxes; what fails is told to those who wait for them."""
         try:
-            if unit.column != NONE:
+            if unit.column != NONE and not self._is_closed:  # of a run much may be left
                 self._columns.lay(unit)
         except Exception as error:  # noqa: BLE001 - the consumer is told
             for part in unit.parts:
