@@ -55,20 +55,36 @@ def test_who_has_done_its_own_helps_those_who_have_not() -> None:
     assert sorted(done.values()) == [[0], [*range(10, 20), *range(9, 0, -1)]]
 
 
-def test_a_run_that_is_interrupted_goes_back_but_for_what_was_begun() -> None:
+class Taken(deque[int]):
+    """A run whose last item another thread takes just when this one is about to."""
+
+    def pop(self) -> int:  # type: ignore[override]
+        self.clear()
+        return super().pop()
+
+
+def test_nothing_is_left_where_another_thread_takes_what_one_was_about_to() -> None:
+    runs = sharing._Runs(range(3), (), 3)
+    mine = runs.join()
+    runs._runs[1] = Taken([1, 1])
+    assert [runs.take(mine), runs.take(mine)] == [0, 2]
+    assert not runs.are_left
+    with pytest.raises(IndexError):
+        runs.take(mine)
+
+
+def test_all_of_a_run_is_settled_whatever_one_raises() -> None:
     done: list[int] = []
-    rest = deque([4, 5])
 
     def settle(item: int) -> None:
         done.append(item)
-        if item == 2:
-            raise KeyboardInterrupt
+        if item > 1:
+            raise KeyboardInterrupt(item)
 
-    with pytest.raises(KeyboardInterrupt):
-        settle_run(settle, [1, 2, 3], rest)
-    assert (done, rest) == ([1, 2], deque([3, 4, 5]))
-    settle_run(settle, [], rest)
-    assert rest == deque([3, 4, 5])
+    with pytest.raises(KeyboardInterrupt, match='2'):
+        settle_run(settle, [1, 2, 3])
+    assert done == [1, 2, 3]
+    settle_run(settle, [])
 
 
 @pytest.mark.parametrize('bad', [0, 1, 30, 49])

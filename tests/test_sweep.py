@@ -1,7 +1,9 @@
 """Boxes that lie in rows: each tile is decoded once, and pixels are those of single reads."""
 
 import gc
+import itertools
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -18,6 +20,7 @@ from bipl import ClosedSlideError, CorruptTileError, Image, Mosaic, Slide, ops
 from bipl.cache import process_cache
 from bipl.geometry import Box
 from bipl.levels.columns import Part
+from bipl.levels.level import ImageLevel
 from bipl.levels.sweep import Sweep
 from bipl.parallel import ordered_map
 from tests.builders.patterns import noise_image, smooth_image
@@ -510,3 +513,45 @@ def test_small_levels_stay_in_the_cache(slide: Slide, monkeypatch: pytest.Monkey
     for _ in range(2):
         list(Mosaic(80, 20).iterate(slide, max_workers=2))
         assert process_cache().statistics().made == process_cache().statistics().tiles == TILES
+
+
+@pytest.mark.parametrize('columns', [2, 3])
+def test_helpers_are_at_work_at_once_however_few_columns_there_are(columns, monkeypatch) -> None:
+    at_work, together, lock = [0], [0], threading.Lock()
+    tile_into = ImageLevel.tile_into
+
+    def slow(*arguments):
+        with lock:
+            at_work[0] += 1
+        time.sleep(0.005)
+        with lock:
+            together[0] += at_work[0] > 1
+            at_work[0] -= 1
+        return tile_into(*arguments)
+
+    monkeypatch.setattr(ImageLevel, 'tile_into', slow)
+    rows = 24
+    picture = smooth_image(rows * TILE, columns * TILE)
+    with Slide.open(build_svs(picture, downsamples=(1,), tile=TILE)) as slide:
+        boxes = list(Mosaic(80, 20).iterate(slide, max_workers=2))
+    assert len(boxes) > rows
+    assert together[0] > rows * columns / 2
+
+
+@pytest.mark.parametrize('at', [1, 2, 3])
+@pytest.mark.parametrize('workers', [1, 2, 3])
+def test_what_a_helper_raises_reaches_the_consumer_whatever_it_is(workers, at, monkeypatch) -> None:
+    count, tile_into = itertools.count(1), ImageLevel.tile_into
+
+    def leaving(level, *arguments):
+        time.sleep(0.001)
+        if level is slide.levels[0] and next(count) == at:  # helpers of the test before may still leave
+            raise SystemExit('of a tile')
+        return tile_into(level, *arguments)
+
+    with Slide.open(build_svs(smooth_image(3000, 900), downsamples=(1,), tile=TILE)) as slide:
+        monkeypatch.setattr(ImageLevel, 'tile_into', leaving)
+        grid = Mosaic(400, 20).iterate(slide).grid
+        with pytest.raises(SystemExit, match='of a tile'):
+            for _ in slide.sweep(grid.rows(), workers):
+                pass

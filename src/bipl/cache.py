@@ -119,7 +119,8 @@ class _Flight:
                 frame = frame.f_back
             if frame is None:
                 return False
-        landed.release()
+        with suppress(RuntimeError):  # who gave it up released it for all
+            landed.release()
         return True
 
 

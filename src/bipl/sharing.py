@@ -116,13 +116,18 @@ class _Runs(Generic[T]):
         except IndexError:
             if len(self._runs) == 1:
                 raise
-        while other := max(self._runs, key=len):
+        while self.are_left:
             with suppress(IndexError):  # another thread was faster
-                return other.pop()
+                return max(self._runs, key=len).pop()
         raise IndexError
 
     def __len__(self) -> int:
         return len(self._runs)
+
+    @property
+    def are_left(self) -> bool:
+        """Whether there are items that nobody has begun."""
+        return any(self._runs)
 
     def clear(self) -> None:
         """Leave out what nobody has begun."""
@@ -235,7 +240,8 @@ def share_out(
     crew, errand = _crews[0], _Errand(function, runs, most_workers, callers=not is_counted)
 
     def call_again(done: int) -> bool:
-        if not done % _CALLED_EACH and crew.at_work < most_workers and os.getpid() == process:
+        is_short = not done % _CALLED_EACH and crew.at_work < most_workers and runs.are_left
+        if is_short and os.getpid() == process:
             crew.call(errand)
         return True
 
@@ -280,11 +286,22 @@ def _work_off(function: Callable[[T], object], runs: _Runs[T], goes_on: Callable
             raise
 
 
-def settle_run(settle: Callable[[T], object], run: Sequence[T], rest: deque[T]) -> None:
-    """Call a function for each item of a run; after an interrupt those that are left go back to the rest."""
-    left = deque(run)
+def settle_run(settle: Callable[[T], object], run: Sequence[T]) -> None:
+    """Call a function for each item of a run, whatever it raises: others wait for all of them.
+
+    Raises
+    ------
+    BaseException
+        The first that it raised, when it was called for all.
+    """
+    first: BaseException | None = None
+    for item in run:
+        try:
+            settle(item)
+        except BaseException as error:  # noqa: BLE001 - raised below
+            first = first or error
     try:
-        while left:
-            settle(left.popleft())
+        if first is not None:
+            raise first
     finally:
-        rest.extendleft(reversed(left))
+        del first  # else it would refer to itself by this frame

@@ -257,7 +257,7 @@ class Batch:
             with suppress(IndexError):  # another thread was faster
                 while len(run) < length:
                     run.append(self.rest.popleft())
-            settle_run(self.settle, run, self.rest)
+            settle_run(self.settle, run)
 
     def take(self, i: int, *, helps: bool) -> Array:
         """Return the pixels of a box, once, when they are there.

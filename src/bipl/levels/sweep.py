@@ -208,13 +208,16 @@ class Sweep:
             return self._begun - self._rest[0].parts[-1].number if self._rest else 1
 
     def _next(self, lengths: Sequence[int] = (1,)) -> list[Unit]:
-        """Return the next units of which all boxes are begun; several only if each helper finds as many."""
+        """Return the next units of which all boxes are begun.
+
+        Several are of one row, and only if each helper finds as many there: a column waits for its last turn.
+        """
         rest, units = self._rest, list[Unit]()
         with self._lock:
             for length in lengths:
                 last = self._helpers * length - 1 if length > 1 else 0
                 with suppress(IndexError):  # there are not so many, or the sweep was closed
-                    if rest[last].parts[-1].number < self._begun:
+                    if rest[last].y0 == rest[0].y0 and rest[last].parts[-1].number < self._begun:
                         while len(units) < length:
                             units.append(rest.popleft())
                         break
@@ -234,7 +237,7 @@ class Sweep:
         try:
             with process_cache().sweep():
                 while units := self._next(_RUNS):
-                    settle_run(self._settle, units, self._rest)
+                    settle_run(self._settle, units)
         finally:
             self._columns.leave()
             with self._changed:

@@ -1,6 +1,5 @@
 """From decoded samples to what is shown, by the directory's PhotometricInterpretation."""
 
-from functools import cached_property
 from math import isfinite
 from typing import Any, TypeAlias
 
@@ -9,6 +8,7 @@ import numpy.typing as npt
 
 from bipl.codecs import colour
 from bipl.codecs.registry import GENERAL_COMPRESSIONS
+from bipl.lazy import lazy
 from bipl.tiff.directory import Directory
 from bipl.tiff.image import StoredImage
 from bipl.tiff.tags import Photometric, Tag
@@ -70,7 +70,7 @@ class Colours:
             return colour.ycbcr_to_rgb(stored, *self._ycbcr, image.bits)
         return colour.upright_grey(stored, image.bits) if image.is_inverted else stored
 
-    @cached_property
+    @lazy
     def _palette(self) -> Array:
         """The ColorMap as (n, 3): uint8, or uint16 for indices of more than 8 bits."""
         values = self._directory.integers(Tag.ColorMap, most=3 << 16)
@@ -80,7 +80,7 @@ class Colours:
         # TIFF 6.0 wants 16 bits a colour; some writers store 8, as libtiff has found too.
         return (colours >> 8 if colours.max(initial=0) > 255 else colours).astype(np.uint8)
 
-    @cached_property
+    @lazy
     def _ycbcr(self) -> tuple[tuple[float, float, float], tuple[float, ...] | None]:
         """Coefficients and reference of the directory; what is no sound number counts as absent."""
         luma = self._directory.numbers(Tag.YCbCrCoefficients, most=3)

@@ -2,8 +2,8 @@
 
 from bisect import bisect_right
 from collections.abc import Collection
-from functools import cached_property
 
+from bipl.lazy import lazy
 from bipl.tiff.directory import Directory
 from bipl.tiff.image import StoredImage, table_tags
 from bipl.tiff.segments import SegmentTable
@@ -58,6 +58,6 @@ class SegmentPlaces:
         end = self._sorted_offsets[behind] if behind < len(self._sorted_offsets) else self._source.size
         return max(end - offset, 0)
 
-    @cached_property
+    @lazy
     def _sorted_offsets(self) -> list[int]:
         return sorted(self._offsets[i] for i in range(self._offsets.count))

@@ -2,7 +2,6 @@
 
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from bipl.codecs.registry import DECODERS, INTO_DECODERS, REDUCED_DECODERS, ROW_
 from bipl.codecs.segment import Array, Buffer, IntoDecoder, SegmentFormat, fit, reduced
 from bipl.errors import CorruptSlideError, CorruptTileError, MissingDependencyError
 from bipl.geometry import Box, RegularGrid
+from bipl.lazy import lazy
 from bipl.ops.area import area_edges, area_mean, to_dtype
 from bipl.tiff.colours import Colours
 from bipl.tiff.cutting import cut_grid
@@ -109,19 +109,19 @@ class TiffTiles:
         """Set what the image is called in messages."""
         self.name = f'{self.directory.source.name}: {title} ({self.directory.name})'
 
-    @cached_property
+    @lazy
     def is_rgb(self) -> bool:
         """Whether the colours of decoded tiles are red, green and blue."""
         return self.image.is_palette or self.image.is_cmyk or self.image.photometric in _RGB
 
-    @cached_property
+    @lazy
     def dtype(self) -> np.dtype[Any]:
         """Of decoded tiles."""
         if self.image.is_palette:
             return np.dtype(np.uint16 if self.image.bits > 8 else np.uint8)
         return self.image.stored_dtype
 
-    @cached_property
+    @lazy
     def channels(self) -> int:
         """Of decoded tiles: palette and CMYK count as RGB."""
         if self.image.is_palette:
@@ -162,7 +162,7 @@ class TiffTiles:
                 pass
         return self._decoded(tile, times)
 
-    @cached_property
+    @lazy
     def is_rowwise(self) -> bool:
         """Whether tiles can be decoded from the top down as far as they are needed, in less time."""
         image = self.image
@@ -215,12 +215,12 @@ class TiffTiles:
                     ranges.append((offset, min(size, self._most_bytes)))
         return ranges
 
-    @cached_property
+    @lazy
     def is_costly(self) -> bool:
         """Whether decoding takes much longer than copying."""
         return self.image.compression != 1
 
-    @cached_property
+    @lazy
     def is_flat(self) -> bool:
         """Whether `lay` is worth a try: at hand, and without compression."""
         is_cut_across = self.grid.columns != self.image.grid.columns  # no rows as wide as these are read
@@ -230,14 +230,14 @@ class TiffTiles:
         """Lay a box into its array without decoding tile by tile, and say whether that could be."""
         return self._flat is not None and self._flat.lay(out, box)
 
-    @cached_property
+    @lazy
     def _flat(self) -> FlatSegments | None:
         with suppress(CorruptSlideError):
             if self.is_flat and not self._format.reversed_bits:
                 return FlatSegments(self.directory.source, self.image, self.places, self._format.byteorder)
         return None
 
-    @cached_property
+    @lazy
     def reductions(self) -> int:
         """How often tiles can be halved while they are decoded: as often as their sides are even."""
         image = self.image
@@ -393,7 +393,7 @@ class TiffTiles:
             f'{compression_name(self.image.compression)}: {what}'
         )
 
-    @cached_property
+    @lazy
     def _format(self) -> SegmentFormat:
         """How segments are stored, read from the directory when the first one is decoded."""
         return segment_format(self.directory, self.image, self._plane_samples)
