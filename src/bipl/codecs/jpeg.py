@@ -77,7 +77,9 @@ def read_head(data: Buffer) -> StreamHead:
     """
     global _last_head  # noqa: PLW0603 - a memo of one entry, replaced as a whole
     memo = _last_head
-    if memo is not None and bytes(data[: len(memo[0])]) == memo[0]:
+    if memo is not None and (
+        data.startswith(memo[0]) if isinstance(data, bytes) else bytes(data[: len(memo[0])]) == memo[0]
+    ):
         return memo[1]
     head, size = _walk(memoryview(data))
     _last_head = bytes(data[:size]), head
@@ -378,7 +380,8 @@ def _start(form: SegmentFormat, colours: str | None) -> bytes | None:
 
 def _complete(data: Buffer, head: StreamHead, start: bytes | None, cut: int) -> Buffer:
     """Give a stream what it lacks, and another height if one is given."""
+    view = memoryview(data)
     if cut:
         at = head.height_at
-        return b''.join((start or _FIRST, data[2:at], cut.to_bytes(2, 'big'), data[at + 2 :]))
-    return data if start is None else b''.join((start, data[2:]))
+        return b''.join((start or _FIRST, view[2:at], cut.to_bytes(2, 'big'), view[at + 2 :]))
+    return data if start is None else b''.join((start, view[2:]))

@@ -85,7 +85,7 @@ class RasterTiles:
     def decode_reduced(self, tile: int, times: int) -> Array:
         """Decode the picture at `1 / 2**times`."""
         del tile
-        data = self._source.read(0, self._source.size)
+        data = self._source.view(0, self._source.size)
         try:
             return decode_picture(data, self._picture, times)
         except Exception as error:
@@ -116,7 +116,7 @@ def _unsupported(name: str, head: Buffer) -> UnsupportedSlideError:
 
 
 def _describe(source: ByteSource, settings: Settings) -> SlideInfo:
-    data = source.read(0, source.size)
+    data = source.view(0, source.size)
     try:
         picture = read_picture(data)
     except Exception as error:
@@ -143,6 +143,6 @@ def _describe(source: ByteSource, settings: Settings) -> SlideInfo:
 
 def _profile(source: ByteSource, picture: Picture) -> bytes | None:
     try:
-        return read_profile(source.read(0, source.size), picture)
+        return read_profile(source.view(0, source.size), picture)
     except Exception as error:
         raise CorruptSlideError(f'{source.name}: expected an ICC profile, found {error}') from error

@@ -1,4 +1,4 @@
-"""Local files, mapped into memory or read with `pread`, and binary file objects."""
+"""Local files, read with `pread` or mapped into memory, and binary file objects."""
 
 import io
 import mmap
@@ -169,6 +169,49 @@ class PreadFile(_OpenFile):
         return data
 
 
+class LocalFile(PreadFile):
+    """A file read with `pread` that is mapped when a view is asked for.
+
+    To copy a compressed tile takes less than the pages of a map, and no file that is cut meanwhile kills the
+    process.
+    """
+
+    def __init__(self, name: str, path: Path | None, descriptor: int) -> None:
+        super().__init__(name, path, descriptor)
+        self._mapped: MappedFile | None = None
+
+    def view(self, offset: int, size: int) -> Buffer:
+        """Return a view of the map."""
+        mapped = self._mapped or self._map()
+        return self.read(offset, size) if mapped is None else mapped.read(offset, size)
+
+    def _map(self) -> MappedFile | None:
+        """Map the file, if its file system can; of threads that do so at once each may have a map."""
+        closings = self._closings
+        descriptor = os.dup(self._check_open())
+        try:
+            self._check_open(closings)  # else it may be of the next file with this number
+            mapped = MappedFile(self.name, self.path, descriptor)
+        except BaseException as error:
+            os.close(descriptor)
+            if isinstance(error, OSError | ValueError):
+                return None
+            raise
+        self._mapped = mapped
+        if mapped.size < self.size or closings != self._closings:
+            mapped.close()
+            self._check_open(closings)
+            raise self._shrunk(mapped.size)
+        return mapped
+
+    def close(self) -> None:
+        """Let go of the file, and unmap it when the last view is gone."""
+        super().close()
+        mapped, self._mapped = self._mapped, None
+        if mapped is not None:
+            mapped.close()
+
+
 class SeekedFile(AtHand):
     """A file object that has no descriptor, such as a member of an archive: seek and read, in turn.
 
@@ -245,9 +288,10 @@ def _wrap(name: str, path: Path | None, descriptor: int, access: Access) -> Mapp
         status = os.fstat(descriptor)
         _refuse_other_than_file(name, status)
         refuse_empty(name, status.st_size)
-        if access == 'mmap' or (access == 'auto' and not _on_network(status.st_dev)):
+        if access == 'mmap':
             return MappedFile(name, path, descriptor)
-        return PreadFile(name, path, descriptor)
+        is_safe_to_map = access == 'auto' and not _on_network(status.st_dev)
+        return (LocalFile if is_safe_to_map else PreadFile)(name, path, descriptor)
     except BaseException:
         os.close(descriptor)
         raise

@@ -113,6 +113,10 @@ class RemoteSource:
         self._end_of_last = end
         return memoryview(data)[offset - first : stop - first]
 
+    def view(self, offset: int, size: int) -> Buffer:
+        """Return what `read` does."""
+        return self.read(offset, size)
+
     @contextmanager
     def gathered(self, ranges: Iterable[tuple[int, int]]) -> Iterator[None]:
         """Fetch ranges `(offset, size)` at once, near ones together, and keep them until the block ends.

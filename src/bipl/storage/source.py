@@ -45,6 +45,10 @@ class ByteSource(Protocol):
         """
         ...
 
+    def view(self, offset: int, size: int) -> Buffer:
+        """Return what `read` does, not copied if that can be: for who copies it, or needs but parts."""
+        ...
+
     def gathered(self, ranges: Iterable[tuple[int, int]]) -> AbstractContextManager[None]:
         """Fetch ranges `(offset, size)` at once; inside, any thread's reads of them cost no request.
 
@@ -69,6 +73,10 @@ class AtHand:
     """A source whose bytes cost no request."""
 
     gathers = False
+
+    def view(self: ByteSource, offset: int, size: int) -> Buffer:
+        """Return what `read` does."""
+        return self.read(offset, size)
 
     def gathered(self, ranges: Iterable[tuple[int, int]]) -> AbstractContextManager[None]:
         """Do nothing: all is at hand."""

@@ -112,7 +112,7 @@ class FlatSegments:
                 return None
         if offset + whole > self._source.size:
             return None
-        data = self._source.read(offset + start, size)
+        data = self._source.view(offset + start, size)
         return np.ndarray[Any, Any](
             (side_by_side, rows, self._tile_shape[1], self._samples), self._dtype, data
         )

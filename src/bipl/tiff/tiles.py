@@ -25,7 +25,7 @@ from bipl.tiff.tags import Photometric, Tag, compression_name
 # taken for a broken directory.
 _SURELY_DECODED_BYTES = 2**28
 _MOST_EXPANSION = 20_000
-# At most so much is fetched from a server for a tile, whatever it claims: four times its pixels, and this.
+# At most so much is read for a tile, whatever it claims: four times its pixels, and this.
 _MOST_EXTRA_BYTES = 2**20
 _NEEDED_TO_DECODE = (
     *(Tag.JPEGTables, Tag.ColorMap, Tag.YCbCrCoefficients, Tag.ReferenceBlackWhite, Tag.LercParameters),
@@ -372,10 +372,11 @@ class TiffTiles:
         if size < self._least_bytes and not self._is_cut:
             message = f'expected pixels in proportion, found {self._decoded_bytes} bytes promised'
             raise self._corrupt(tile, offset, size, message)
-        if self.gathers:
-            size = min(size, self._most_bytes)
+        if self.image.compression == 1:  # what is missing of it is said when it is taken apart
+            return self.directory.source.view(offset, min(size, self._most_bytes) if self.gathers else size)
+        size = min(size, self._most_bytes)
         data = self.directory.source.read(offset, size)
-        if len(data) < size and self.image.compression != 1:
+        if len(data) < size:
             message = f'expected {size} bytes, found {len(data)}: the file is cut off'
             raise self._corrupt(tile, offset, size, message)
         return data
