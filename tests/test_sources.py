@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import mmap
 import os
 import threading
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import numpy as np
 import pytest
 
 from bipl import BiplError, ClosedSlideError, CorruptSlideError, Slide, UnsupportedSlideError
-from bipl.storage.local import MappedFile, SeekedFile
+from bipl.storage.local import LocalFile, MappedFile, SeekedFile
 from bipl.storage.opening import open_source
 from tests.builders.patterns import noise_image
 from tests.builders.tiff import Directory, build_tiff
@@ -112,21 +114,100 @@ def test_a_closed_map_reads_no_more_even_while_a_buffer_holds_it(path):
         source.read(0, len(kept))
 
 
-@pytest.mark.parametrize('access', ['mmap', 'pread'])
-def test_readers_of_a_file_that_is_closed_meanwhile_get_its_bytes_or_are_told(path, access):
+@pytest.mark.parametrize('way', ['read', 'view'])
+@pytest.mark.parametrize('access', ['auto', 'mmap', 'pread'])
+def test_readers_of_a_file_that_is_closed_meanwhile_get_its_bytes_or_are_told(path, access, way):
     for _ in range(30):
         source, begun = open_source(path, access=access), threading.Barrier(4)
 
         def read(source: Any = source, begun: threading.Barrier = begun) -> None:
             begun.wait(LIMIT_S)
             while True:
-                assert bytes(source.read(0, len(DATA))) == DATA
+                assert bytes(getattr(source, way)(0, len(DATA))) == DATA
 
         def close(source: Any = source, begun: threading.Barrier = begun) -> None:
             begun.wait(LIMIT_S)
             source.close()
 
         assert raised_by(read, meanwhile=close) == [ClosedSlideError] * 3
+
+
+def local(path: Path) -> LocalFile:
+    source = open_source(path)
+    assert isinstance(source, LocalFile)
+    return source
+
+
+def test_a_local_file_is_mapped_once_a_view_is_asked_for(path):
+    source = local(path)
+    assert source.read(4, 8) == DATA[4:12]
+    assert source._mapped is None
+    view = source.view(4, 8)
+    assert isinstance(view, memoryview)
+    assert source._mapped is not None
+    assert source.view(8, 4) == DATA[8:12]
+    source.close()
+    assert view == DATA[4:12]
+    for read in (source.read, source.view):
+        with pytest.raises(ClosedSlideError):
+            read(4, 8)
+    assert source.reopen() == source._is_settled
+
+
+def test_a_file_that_was_cut_is_not_mapped(path):
+    source = local(path)
+    os.truncate(path, 40)
+    with pytest.raises(CorruptSlideError, match=f'expected {len(DATA)} bytes as at opening, found 40'):
+        source.view(4, 8)
+    assert source.read(4, 8) == DATA[4:12]  # what is still there is
+    with pytest.raises(CorruptSlideError, match='found 40'):
+        source.read(36, 8)
+    source.close()
+
+
+def test_a_view_of_a_file_that_is_cut_after_it_was_mapped_is_refused(path):
+    source = local(path)
+    assert source.view(4, 8) == DATA[4:12]
+    os.truncate(path, 40)
+    with pytest.raises(CorruptSlideError, match='found 40'):
+        source.view(4, 8)
+    source.close()
+
+
+def test_where_nothing_can_be_mapped_views_are_read(path, monkeypatch):
+    def refuse(*_arguments, **_options):
+        raise OSError(errno.ENODEV, 'No such device')
+
+    monkeypatch.setattr(mmap, 'mmap', refuse)
+    source = local(path)
+    before = len(list(Path('/proc/self/fd').glob('*')))
+    assert source.view(4, 8) == DATA[4:12]
+    assert len(list(Path('/proc/self/fd').glob('*'))) == before
+    source.close()
+
+
+def test_a_tile_of_absurd_size_is_read_as_far_as_its_pixels_reach(tmp_path):
+    image = noise_image(64, 64)
+    data = bytearray(build_tiff([Directory(image=image, tile=(64, 64), compression='deflate')]))
+    at = find_entry(data, 325)
+    data += bytes(2**26)
+    data[at + 8 : at + 12] = (2**25).to_bytes(4, 'little')
+    path = tmp_path / 'a.tif'
+    path.write_bytes(data)
+    with Slide.open(path) as slide:
+        tracemalloc.start()
+        assert np.array_equal(slide[:], image)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert most < 2**22
+
+
+def find_entry(data: bytes, tag: int) -> int:
+    """Return where a tag's entry lies in the first directory of a classic little-endian file."""
+    start = int.from_bytes(data[4:8], 'little')
+    count = int.from_bytes(data[start : start + 2], 'little')
+    places = (start + 2 + 12 * i for i in range(count))
+    return next(place for place in places if int.from_bytes(data[place : place + 2], 'little') == tag)
 
 
 def test_bytes_io_may_be_closed_before_its_slide():
