@@ -101,8 +101,8 @@ class Slide(Pyramid):
         icc
             Whether embedded colour profiles are applied: pixels come in sRGB.  None for the setting `icc`.
         access
-            For local files: `mmap`, `pread`, or `auto`, which maps unless they lie on a network file
-            system.
+            For local files: `mmap`, `pread`, or `auto`, which reads compressed tiles with `pread` and maps
+            for uncompressed ones, unless they lie on a network file system.
         storage_options
             Of a URL: what its file system in fsspec takes, such as `{'anon': True}` or `{'profile': 'lab'}`.
             They travel with a pickled slide, and are shown nowhere.

@@ -21,8 +21,8 @@ def open_source(
     Parameters
     ----------
     access
-        For local files: `mmap`, `pread`, or `auto`, which maps unless the file lies on a network file
-        system, where a map that loses its server kills the process.
+        For local files: `mmap`, `pread`, or `auto`, which maps where a view is asked for, unless the file
+        lies on a network file system, where a map that loses its server kills the process.
     settings
         Time-out and retries of URLs; None for those in force.
 
