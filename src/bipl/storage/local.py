@@ -19,6 +19,8 @@ _NETWORK_FILE_SYSTEMS = frozenset(
     ('nfs', 'nfs3', 'nfs4', 'cifs', 'smb3', 'smbfs', '9p', 'afs', 'ceph', 'glusterfs', 'lustre', 'beegfs')
 )
 _MOST_RESIDENT_BYTES = 2**24
+# Above which a map is better than a copy: a whole picture in one strip.
+_MOST_COPIED_BYTES = 2**20
 # A file may change once more in the tick of the clock in which it was written last: 2 s on FAT.
 _UNSETTLED_NS = 3 * 10**9
 _serial = count()
@@ -170,7 +172,7 @@ class PreadFile(_OpenFile):
 
 
 class LocalFile(PreadFile):
-    """A file read with `pread` that is mapped when a view is asked for.
+    """A file read with `pread`, and mapped once much is read at once, or a view is asked for.
 
     To copy a compressed tile takes less than the pages of a map, and no file that is cut meanwhile kills the
     process.
@@ -178,12 +180,17 @@ class LocalFile(PreadFile):
 
     def __init__(self, name: str, path: Path | None, descriptor: int) -> None:
         super().__init__(name, path, descriptor)
-        self._mapped: MappedFile | None = None
+        self._maps: list[MappedFile] = []
+
+    def read(self, offset: int, size: int) -> Buffer:
+        """Return the bytes, read anew; a view of the map if they are many."""
+        return super().read(offset, size) if size <= _MOST_COPIED_BYTES else self.view(offset, size)
 
     def view(self, offset: int, size: int) -> Buffer:
         """Return a view of the map."""
-        mapped = self._mapped or self._map()
-        return self.read(offset, size) if mapped is None else mapped.read(offset, size)
+        maps = self._maps
+        mapped = maps[0] if maps else self._map()
+        return super().read(offset, size) if mapped is None else mapped.read(offset, size)
 
     def _map(self) -> MappedFile | None:
         """Map the file, if its file system can; of threads that do so at once each may have a map."""
@@ -197,19 +204,24 @@ class LocalFile(PreadFile):
             if isinstance(error, OSError | ValueError):
                 return None
             raise
-        self._mapped = mapped
+        self._maps.append(mapped)
         if mapped.size < self.size or closings != self._closings:
             mapped.close()
+            self._unmap()
             self._check_open(closings)
             raise self._shrunk(mapped.size)
         return mapped
 
-    def close(self) -> None:
-        """Let go of the file, and unmap it when the last view is gone."""
-        super().close()
-        mapped, self._mapped = self._mapped, None
-        if mapped is not None:
+    def _unmap(self) -> None:
+        """Let go of the maps; each is there until the last view of it is gone."""
+        maps, self._maps = self._maps, []
+        for mapped in maps:
             mapped.close()
+
+    def close(self) -> None:
+        """Let go of the file, and of its maps."""
+        super().close()
+        self._unmap()
 
 
 class SeekedFile(AtHand):
