@@ -20,7 +20,7 @@ _LEAST_BYTES, _MOST_BYTES = 2**15, 2**21
 # The share of tiles asked for again is that of the last so many, or of all so far and a few that were not.
 _MOST_COUNTED, _FEW = 256, 8
 # The share from which on keeping pays.
-_LEAST_SHARE = 0.2
+_LEAST_SHARE = 0.25
 
 
 class Passing:
