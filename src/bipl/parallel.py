@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from typing import Generic, TypeVar
 
 from bipl import settings
@@ -26,18 +27,14 @@ def _executor() -> ThreadPoolExecutor:
     if not _executors:
         made = ThreadPoolExecutor(MOST_THREADS, 'bipl', initializer=mark_worker)
         _executors.append(made)
-        _watch_forks()
+        at_fork(_forget)
     return _executors[0]
 
 
-_forgets_at_fork: list[bool] = []
-
-
-def _watch_forks() -> None:
-    """See to it, once, that a forked child begins without its parent's threads and locks."""
-    if not _forgets_at_fork:
-        _forgets_at_fork.append(True)
-        os.register_at_fork(after_in_child=_forget)
+@cache
+def at_fork(forget: Callable[[], None]) -> None:
+    """Have each forked child call a function: it lacks its parent's threads, and their locks stay taken."""
+    os.register_at_fork(after_in_child=forget)
 
 
 def _forget() -> None:

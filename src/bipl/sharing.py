@@ -14,7 +14,7 @@ from contextlib import suppress
 from itertools import chain, count
 from typing import Any, Generic, TypeVar
 
-from bipl.parallel import MOST_THREADS, is_worker, mark_worker
+from bipl.parallel import MOST_THREADS, at_fork, is_worker, mark_worker
 
 T = TypeVar('T')
 
@@ -57,7 +57,7 @@ class _Crew:
         for _ in range(helpers):
             self._errands.put(errand)
         if missing:
-            _watch_forks()
+            at_fork(_forget)
         with suppress(RuntimeError):  # the interpreter ends: the caller works alone
             for _ in missing:
                 _thread.start_new_thread(self._help, ())  # `Thread.start` waits for the thread to run
@@ -194,15 +194,6 @@ class _Errand:
 
 
 _crews: list[_Crew] = [_Crew()]
-
-_forgets_at_fork: list[bool] = []
-
-
-def _watch_forks() -> None:
-    """See to it, once, that a forked child begins without its parent's threads and locks."""
-    if not _forgets_at_fork:
-        _forgets_at_fork.append(True)
-        os.register_at_fork(after_in_child=_forget)
 
 
 def _forget() -> None:
