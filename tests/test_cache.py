@@ -45,7 +45,7 @@ def test_an_error_after_the_maker_leaves_no_flight_behind(monkeypatch: pytest.Mo
     def fail(_tile: np.ndarray) -> np.ndarray:
         raise MemoryError
 
-    monkeypatch.setattr(cache, '_owned', fail)
+    monkeypatch.setattr(cache, 'owned', fail)
     with pytest.raises(MemoryError):
         tiles.get('key', lambda: tile()[:5])
     monkeypatch.undo()

@@ -1,234 +1,218 @@
-"""Plain pictures as slides: grey, alpha and 16 bits stay what they are; judged by Pillow and OpenCV."""
+"""Loops over squares: which tiles they come back to, and that nothing else is held."""
 
-import gc
-import io
-import struct
-import sys
-import zlib
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
-import imagecodecs
 import numpy as np
 import pytest
-from PIL import Image as PillowImage
-from PIL import ImageCms
 
 import bipl
-from bipl import CorruptSlideError, CorruptTileError, Slide, UnsupportedSlideError
-from bipl.codecs import pictures
-from bipl.codecs.pictures import decode_picture, read_picture
-from tests.builders.patterns import noise_image, smooth_image
-from tests.real import needs_slides, slide_path
+from bipl import Slide
+from bipl.cache import process_cache
+from bipl.geometry import Box, RegularGrid
+from bipl.levels.raster import Raster
+from tests.builders.patterns import smooth_image
+from tests.builders.svs import build_svs
 
-PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
-COLOUR = smooth_image(70, 90)
-
-
-def saved(array: np.ndarray, kind: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    PillowImage.fromarray(array).save(file, kind, **options)
-    return file.getvalue()
+TILE = 160  # of 76,800 bytes
+HEIGHT, WIDTH = 1600, 1920
+GRID = RegularGrid((HEIGHT, WIDTH), (TILE, TILE))
+DATA = build_svs(smooth_image(HEIGHT, WIDTH), downsamples=(1,), tile=TILE)
 
 
-def opaquer(array: np.ndarray) -> np.ndarray:
-    array[:, :, 3] |= 1  # WebP forgets the colours of what is transparent
-    return array
+def squares(step: int, side: int) -> list[Box]:
+    """Return squares in rows, all inside."""
+    return [
+        Box(y, y + side, x, x + side)
+        for y in range(0, HEIGHT - side + 1, step)
+        for x in range(0, WIDTH - side + 1, step)
+    ]
 
 
-LOSSLESS = {
-    'png grey': (saved(COLOUR[:, :, 0], 'PNG'), COLOUR[:, :, :1]),
-    'png rgb': (saved(COLOUR, 'PNG'), COLOUR),
-    'png alpha': (
-        saved(noise_image(30, 40, 4, np.uint8), 'PNG'),
-        noise_image(30, 40, 4, np.uint8),
-    ),
-    'png grey alpha': (bytes(imagecodecs.png_encode(COLOUR[:, :, :2].copy())), COLOUR[:, :, :2]),
-    'png 16': (
-        bytes(imagecodecs.png_encode(noise_image(30, 40, 3, np.uint16))),
-        noise_image(30, 40, 3, np.uint16),
-    ),
-    'png grey 16': (
-        bytes(imagecodecs.png_encode(noise_image(30, 40, 1, np.uint16)[:, :, 0])),
-        noise_image(30, 40, 1, np.uint16),
-    ),
-    'bmp': (saved(COLOUR, 'BMP'), COLOUR),
-    'bmp grey': (saved(COLOUR[:, :, 0], 'BMP'), COLOUR[:, :, :1]),
-    'webp': (saved(COLOUR, 'WEBP', lossless=True), COLOUR),
-    'webp alpha': (
-        saved(opaquer(noise_image(30, 40, 4, np.uint8)), 'WEBP', lossless=True),
-        opaquer(noise_image(30, 40, 4, np.uint8)),
-    ),
-    'jp2': (bytes(imagecodecs.jpeg2k_encode(COLOUR, level=0)), COLOUR),
-    'jp2 16': (
-        bytes(imagecodecs.jpeg2k_encode(noise_image(70, 80, 1, np.uint16)[:, :, 0], level=0)),
-        noise_image(70, 80, 1, np.uint16),
-    ),
-}
+def turned(box: Box) -> Box:
+    return Box(box.x0, box.x1, box.y0, box.y1)
 
 
-@pytest.mark.parametrize('kind', LOSSLESS)
-def test_pixels_are_those_that_were_saved(kind: str) -> None:
-    data, expected = LOSSLESS[kind]
-    with Slide.open(data) as slide:
-        assert slide.driver == 'raster'
-        assert (slide.shape, slide.dtype) == (expected.shape, expected.dtype)
-        np.testing.assert_array_equal(slide.numpy(), expected)
-        np.testing.assert_array_equal(slide[3:20, 5:30], expected[3:20, 5:30])
-        white = np.iinfo(expected.dtype).max if expected.shape[2] >= 3 else 0
-        assert slide.background == (white,) * expected.shape[2]
+class Decoder:
+    """What a level does, without pixels: how often each tile is decoded, and how many are held."""
+
+    def __init__(self) -> None:
+        self.raster = Raster()
+        self.held: set[int] = set()
+        self.decoded: list[int] = []
+        self.most_held = 0
+
+    def read(self, box: Box) -> bool:
+        """Return whether a box is taken for one of a raster."""
+        is_raster = self.raster.continues(box)
+        if is_raster:
+            self.held.difference_update(self.raster.passed(box))
+        for place in GRID.touching(box):
+            if place.tile not in self.held:
+                self.decoded.append(place.tile)
+                if is_raster and self.raster.comes_back(box, place):
+                    self.held.add(place.tile)
+        self.most_held = max(self.most_held, len(self.held))
+        return is_raster
+
+    def read_all(self, boxes: Iterable[Box]) -> list[bool]:
+        """Read boxes in turn."""
+        return [self.read(box) for box in boxes]
 
 
-def test_palettes_become_colours() -> None:
-    image = PillowImage.fromarray(COLOUR).quantize(50)
-    for transparent in ({}, {'transparency': 3}):
-        file = io.BytesIO()
-        image.save(file, 'PNG', **transparent)
-        mode = 'RGBA' if transparent else 'RGB'
-        expected = np.asarray(PillowImage.open(file).convert(mode))
-        np.testing.assert_array_equal(Slide.open(file.getvalue()).numpy(), expected)
+def tiles_of(boxes: Iterable[Box]) -> set[int]:
+    return {place.tile for box in boxes for place in GRID.touching(box)}
 
 
-@pytest.mark.parametrize('mode', ['RGB', 'L', 'CMYK'])
-def test_jpeg_is_pillows(mode: str) -> None:
-    file = io.BytesIO()
-    PillowImage.fromarray(COLOUR).convert(mode).save(file, 'JPEG', quality=95)
-    found = Slide.open(file.getvalue()).numpy()
-    expected = np.asarray(PillowImage.open(file).convert('L' if mode == 'L' else 'RGB'))
-    assert np.abs(found.astype(int) - expected.reshape(found.shape)).max() <= (1 if mode == 'CMYK' else 0)
+@pytest.mark.parametrize(('step', 'side'), [(320, 384), (250, 250), (384, 384), (160, 160), (100, 180)])
+@pytest.mark.parametrize('is_turned', [False, True])
+def test_a_loop_over_squares_decodes_each_tile_once_but_for_the_first(
+    step: int, side: int, *, is_turned: bool
+) -> None:
+    boxes = squares(step, side)
+    if is_turned:
+        boxes = [turned(box) for box in squares(step, side) if max(box) <= min(HEIGHT, WIDTH)]
+    decoder = Decoder()
+    assert decoder.read_all(boxes) == [False] + [True] * (len(boxes) - 1)
+    again = len(decoder.decoded) - len(set(decoder.decoded))
+    assert set(decoder.decoded) == tiles_of(boxes)
+    assert again <= len(list(GRID.touching(boxes[0])))
 
 
-def test_jpeg_is_pooled_while_it_is_decoded() -> None:
-    image = smooth_image(700, 901)
-    with Slide.open(saved(image, 'JPEG', quality=95)) as slide:
-        half = slide.pool(2)
-        assert half.shape == (350, 451, 3)
-        exact = image[:700, :900].reshape(350, 2, 450, 2, 3).mean(axis=(1, 3))
-        assert np.abs(half[:, :450] - exact).mean() < 1
+def test_it_holds_little_more_than_a_row_of_tiles() -> None:
+    decoder = Decoder()
+    decoder.read_all(squares(320, 384))
+    assert decoder.most_held <= GRID.columns + 6
 
 
-@pytest.mark.parametrize('kind', ['PNG', 'JPEG', 'WEBP'])
-def test_colour_profile(kind: str) -> None:
-    with Slide.open(saved(COLOUR, kind, icc_profile=PROFILE)) as slide:
-        assert slide.icc_profile == PROFILE
-        assert slide.icc().shape == slide.shape
-    assert Slide.open(saved(COLOUR, kind)).icc_profile is None
+def test_what_is_left_out_of_a_loop_changes_little() -> None:
+    boxes = [box for i, box in enumerate(squares(160, 200)) if i % 3]
+    decoder = Decoder()
+    decoder.read_all(boxes)
+    assert len(decoder.decoded) <= 1.1 * len(tiles_of(boxes))
+    assert decoder.most_held <= 2 * GRID.columns
 
 
-def test_what_is_larger_than_the_cache_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-    decode = pictures._DECODE['png']
-    monkeypatch.setitem(
-        pictures._DECODE,
-        'png',
-        lambda data: calls.append(1) or decode(data),
-    )
-    with bipl.env(tile_cache=1000), Slide.open(LOSSLESS['png rgb'][0]) as slide:
-        for _ in range(3):
-            np.testing.assert_array_equal(slide[3:20, 5:30], COLOUR[3:20, 5:30])
-    assert len(calls) == 1
+def test_strips_over_the_whole_width_hold_two_rows_at_most() -> None:
+    strips = [Box(y, y + 100, 0, WIDTH) for y in range(0, HEIGHT, 100)]
+    decoder = Decoder()
+    decoder.read_all(strips)
+    assert decoder.most_held <= 2 * GRID.columns
+    assert len(decoder.decoded) == len(tiles_of(strips)) + GRID.columns
 
 
-def test_content_settles_it_not_the_name(tmp_path: Path) -> None:
-    path = tmp_path / 'picture.svs'
-    path.write_bytes(LOSSLESS['png rgb'][0])
-    with Slide.open(path) as slide:
-        assert (slide.driver, slide.vendor) == ('raster', 'plain-png')
-        np.testing.assert_array_equal(slide.numpy(), COLOUR)
+def test_boxes_a_little_out_of_turn_are_of_the_raster() -> None:
+    boxes = squares(320, 384)
+    for i in range(3, len(boxes) - 1, 4):
+        boxes[i], boxes[i + 1] = boxes[i + 1], boxes[i]
+    decoder = Decoder()
+    assert all(decoder.read_all(boxes)[1:])
+    assert len(decoder.decoded) <= 1.25 * len(tiles_of(boxes))
 
 
-@pytest.mark.parametrize('kind', LOSSLESS)
-def test_a_cut_file_is_an_error(kind: str) -> None:
-    data, _ = LOSSLESS[kind]
-    for size in (*range(1, 80, 7), len(data) // 2, len(data) * 9 // 10):
-        with pytest.raises((UnsupportedSlideError, CorruptSlideError)):
-            Slide.open(data[:size]).numpy()
-
-
-def test_a_claim_out_of_proportion_is_an_error() -> None:
-    data = bytearray(LOSSLESS['png rgb'][0])
-    data[16:24] = b'\x00\x10\x00\x00' * 2
-    with pytest.raises(CorruptSlideError, match='expected a picture of up to'):
-        Slide.open(bytes(data))
-
-
-def test_png_of_wrong_check_sums_is_an_error() -> None:
-    """Pixels are changed so that deflate goes on: libpng would give others, and warn."""
-    for image in (COLOUR, COLOUR.astype(np.uint16)):
-        data = bytearray(imagecodecs.png_encode(image, level=0))
-        data[len(data) // 2] ^= 0x40
-        with pytest.raises(CorruptTileError, match=r'check sum|broken data stream'):
-            Slide.open(bytes(data)).numpy()
-
-
-def test_broken_pngs_take_no_reference_of_none() -> None:
-    """The error path of a codec took one each time, and none left ends the process (before Python 3.12)."""
-    deep = np.zeros((40, 30, 3), np.uint16)
-    rows = bytes(40 * (1 + 30 * 6))
-    files = [bytes(imagecodecs.png_encode(image, level=9)) for image in (COLOUR, deep)]
-    broken = [files[0][:-400], files[1][:-30], deep_png(rows[:-9]), deep_png(b'\x09' + rows[1:])]
-    for data in broken:
-        picture = read_picture(data)
-        gc.collect()  # what other tests have left may go meanwhile, and refers to None too
-        before = sys.getrefcount(None)
-        refused = 0
-        for _ in range(400):
-            try:
-                decode_picture(data, picture)
-            except (ValueError, OSError):
-                refused += 1
-        assert refused == 400
-        assert sys.getrefcount(None) > before - 200
-    assert not Slide.open(deep_png(rows)).numpy().any()
-
-
-def deep_png(rows: bytes) -> bytes:
-    """Return a PNG of 40 x 30 pixels of RGB of 16 bits, of rows as they are filtered."""
-
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack('>I', len(body)) + name + body + struct.pack('>I', zlib.crc32(name + body))
-
-    head = struct.pack('>IIBBBBB', 30, 40, 16, 2, 0, 0, 0)
-    return (
-        b'\x89PNG\r\n\x1a\n'
-        + chunk(b'IHDR', head)
-        + chunk(b'IDAT', zlib.compress(rows))
-        + chunk(b'IEND', b'')
-    )
-
-
-def test_two_letters_are_no_bitmap() -> None:
-    assert read_picture(b'BM' + b'x' * 100) is None
-
-
-@needs_slides
 @pytest.mark.parametrize(
-    'name',
+    'boxes',
     [
-        'libvips/1.webp', 'libvips/Bretagne2_4.j2k', 'libvips/blankpage.pdf.png', 'libvips/cd1.1.jpg',
-        'libvips/dispose-background.png', 'libvips/indexed.png', 'imagecodecs/rgba.u1.webp',
-        'imagecodecs/pal8.png', 'imagecodecs/rgba.u1.pal.png', 'imagecodecs/gray.u1.jpg',
-        'wsidicom-data-tiles/JPEG_2000_Image_Compression-RGB-8.jp2',
-        'wsidicom-data-tiles/JPEG_2000_Image_Compression_(Lossless_Only)-GRAYSCALE-16.jp2',
-    ],
-)  # fmt: skip
-def test_real_pictures_are_pillows(name: str) -> None:
-    path = slide_path(f'plain-images/{name}')
-    with Slide.open(path) as slide, PillowImage.open(path) as opened:
-        coloured = 'RGBA' if 'transparency' in opened.info else 'RGB'
-        picture = opened.convert(coloured) if opened.mode == 'P' else opened
-        np.testing.assert_array_equal(slide.numpy(), np.asarray(picture).reshape(slide.shape))
-
-
-@needs_slides
-@pytest.mark.parametrize(
-    'name',
-    [
-        'JPEG_Extended_(Process_2_and_4)-GRAYSCALE-12',
-        'JPEG_Lossless,_Non-Hierarchical_(Process_14)-GRAYSCALE-16',
+        [Box(0, 400, x, x + 400) for x in range(0, 800, 50)],  # moving over the slide
+        [Box(y, y + 400, 0, 400) for y in range(0, 800, 50)],
+        [Box(0, 400, x, x + 400) for x in range(1200, 0, -300)],
+        [Box(y, y + 300, x, x + 300) for y, x in [(0, 0), (700, 300), (350, 900), (40, 650), (900, 20)]],
+        [Box(0, 400, 0, 400)] * 5,
     ],
 )
-def test_deep_jpeg_keeps_its_bits(name: str) -> None:
-    path = slide_path(f'plain-images/wsidicom-data-tiles/{name}.jpg')
-    with Slide.open(path) as slide:
-        assert slide.dtype == np.uint16
-        np.testing.assert_array_equal(slide.numpy()[:, :, 0], imagecodecs.jpeg_decode(path.read_bytes()))
+def test_what_moves_otherwise_is_no_raster(boxes: list[Box]) -> None:
+    decoder = Decoder()
+    assert not any(decoder.read_all(boxes))
+    assert not decoder.held
+
+
+def test_a_raster_ends_where_boxes_lie_elsewhere() -> None:
+    decoder = Decoder()
+    decoder.read_all(squares(320, 384))
+    assert not decoder.read(Box(40, 100, 30, 90))
+    assert not decoder.read(Box(900, 950, 7, 50))
+
+
+def test_going_back_in_a_row_ends_it() -> None:
+    decoder = Decoder()
+    row = [Box(0, 100, x, x + 100) for x in range(0, 1800, 100)]
+    assert all(decoder.read_all(row)[1:])
+    found = decoder.read_all(reversed(row[:-1]))
+    assert not any(found[9:])
+
+
+def test_shapes_that_differ_by_a_pixel_are_of_one_raster() -> None:
+    """As a rescaled picture asks for them."""
+    edges = [round(199.6 * i) for i in range(8)]
+    boxes = [Box(y0, y1 + 1, x0, x1 + 1) for y0, y1 in pairwise(edges[:7]) for x0, x1 in pairwise(edges)]
+    decoder = Decoder()
+    assert all(decoder.read_all(boxes)[1:])
+    assert len(decoder.decoded) <= 1.1 * len(tiles_of(boxes))
+
+
+@pytest.fixture
+def slide(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slide]:
+    """Return a slide that is large beside what the cache holds in any case."""
+    monkeypatch.setattr('bipl.levels.passing.FIRST_BYTES', 2**20)
+    with bipl.env(tile_cache=2**24), Slide.open(DATA) as slide:
+        process_cache().clear()
+        yield slide
+    process_cache().budget_bytes = 2**27
+
+
+@pytest.fixture(scope='module')
+def expected() -> np.ndarray:
+    with Slide.open(DATA) as slide:
+        return slide.numpy()
+
+
+@pytest.mark.parametrize('callers', [1, 2, 4])
+def test_a_loop_over_a_slide_gives_its_pixels_and_holds_little(
+    slide: Slide, expected: np.ndarray, callers: int
+) -> None:
+    boxes = squares(320, 384)
+
+    def is_equal(box: Box) -> bool:
+        part = slice(box.y0, box.y1), slice(box.x0, box.x1)
+        return bool(np.array_equal(slide[part], expected[part]))
+
+    with ThreadPoolExecutor(callers) as pool:
+        assert all(pool.map(is_equal, boxes))
+    statistics = process_cache().statistics()
+    assert statistics.made >= len(tiles_of(boxes))
+    if callers == 1:
+        assert statistics.made <= len(tiles_of(boxes)) + 9
+        assert statistics.tiles <= GRID.columns + 9
+
+
+def test_a_third_loop_finds_its_tiles(slide: Slide) -> None:
+    made = []
+    for _ in range(4):
+        for y0, y1, x0, x1 in squares(320, 384):
+            slide[y0:y1, x0:x1]
+        made.append(process_cache().statistics().made)
+    assert made[3] == made[2]
+
+
+def test_a_loop_leaves_alone_what_a_viewer_comes_back_to(slide: Slide) -> None:
+    for _ in range(4):
+        slide[700:1000, 700:1000]
+    cache = process_cache()
+    kept = set(cache._kept)
+    assert kept
+    for y0, y1, x0, x1 in squares(320, 384):
+        slide[y0:y1, x0:x1]
+    assert kept <= set(cache._kept)
+
+
+def test_a_loop_at_another_scale_decodes_each_tile_about_once(slide: Slide) -> None:
+    image = slide.levels[0].rescale(0.8)
+    whole = image[:, :]
+    process_cache().clear()
+    for y in range(0, 1280, 200):
+        for x in range(0, 1536, 200):
+            found = image[y : y + 200, x : x + 200]
+            inside = found[: len(whole) - y, : whole.shape[1] - x]
+            np.testing.assert_array_equal(inside, whole[y : y + 200, x : x + 200])
+    assert process_cache().statistics().made <= 1.2 * GRID.rows * GRID.columns

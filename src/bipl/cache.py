@@ -20,10 +20,9 @@ from dataclasses import dataclass
 from threading import Lock, get_ident, local
 from typing import Any, TypeAlias
 
-import numpy as np
 import numpy.typing as npt
 
-from bipl.memory import TileMemory, is_lent
+from bipl.memory import TileMemory, owned
 from bipl.settings import Settings
 
 Tile: TypeAlias = npt.NDArray[Any]
@@ -39,8 +38,6 @@ FIRST_BYTES = 24 * 2**20
 _COUNTED_EACH = 1024
 # Seconds after which a thread that waits for a tile looks whether it is still being made.
 _LOOKED_AFTER_S = 1.0
-# What a tile may hold of memory, times its size, before it is copied.
-_MOST_HELD = 1.125
 # Names of tiles that were let go.
 _MOST_GONE = 4096
 
@@ -271,11 +268,26 @@ class TileCache:
             if mine.is_awaited:
                 return False
             self._flights.pop(key, None)
-            self._passed_bytes += tile.nbytes - self._passed.pop(key, 0)
-            self._passed[key] = tile.nbytes
-            while self._passed_bytes > self._budget_bytes and self._passed:
-                self._passed_bytes -= self._passed.popitem(last=False)[1]
+            self._note_passed(key, tile)
         return True
+
+    def _note_passed(self, key: Hashable, tile: Tile) -> None:
+        """Remember the name of a tile that is let go of; under the lock."""
+        self._passed_bytes += tile.nbytes - self._passed.pop(key, 0)
+        self._passed[key] = tile.nbytes
+        while self._passed_bytes > self._budget_bytes and self._passed:
+            self._passed_bytes -= self._passed.popitem(last=False)[1]
+
+    def let_go(self, keys: Iterable[Hashable]) -> None:
+        """Hold tiles no longer that were not asked for again, as if they had not been kept."""
+        gone = []  # let go of outside the lock: their memory comes back then
+        with self._lock:
+            for key in keys:
+                tile = self._tiles.pop(key, None)
+                if tile is not None:
+                    gone.append(tile)
+                    self._size_bytes -= tile.nbytes
+                    self._note_passed(key, tile)
 
     def was_passed(self, key: Hashable) -> bool:
         """Whether a tile was let go of that would still be here if it had been kept."""
@@ -283,8 +295,8 @@ class TileCache:
 
     def _keep(self, key: Hashable, tile: Tile) -> None:
         """Keep a tile that was made, and evict what is too much."""
-        owned = tile if tile.base is None else _owned(tile)
-        size_bytes = owned.nbytes
+        tile = tile if tile.base is None else owned(tile)
+        size_bytes = tile.nbytes
         evicted = []  # let go of outside the lock: their memory comes back then
         with self._lock:
             if key in self._gone or key in self._passed:
@@ -293,7 +305,7 @@ class TileCache:
                 self._grown_bytes = max(min(self._grown_bytes + size_bytes, self._budget_bytes), FIRST_BYTES)
             most = min(max(self._grown_bytes, 2 * size_bytes), self._budget_bytes)
             if size_bytes <= most:
-                self._put(key, owned)
+                self._put(key, tile)
             self._uncounted += 1
             if self._uncounted >= _COUNTED_EACH:
                 self._count()
@@ -369,17 +381,6 @@ class TileCache:
                 self._size_bytes,
                 self.budget_bytes,
             )
-
-
-def _owned(tile: Tile) -> Tile:
-    """Return the tile, or a copy of its own where it views foreign memory or a part of something larger."""
-    array: Tile = tile
-    owner: object = tile.base
-    while isinstance(owner, np.ndarray):
-        array, owner = owner, owner.base
-    is_own = owner is None or is_lent(owner) or isinstance(owner, bytes | bytearray)
-    size_bytes = len(owner) if isinstance(owner, bytes | bytearray) else array.nbytes
-    return tile if is_own and size_bytes <= _MOST_HELD * tile.nbytes else tile.copy()
 
 
 _process_cache: list[TileCache] = []

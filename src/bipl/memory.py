@@ -10,7 +10,8 @@ fork each process writes to pages of its own.
 
 import mmap
 import weakref
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from math import prod
 from typing import Any, TypeAlias
@@ -27,6 +28,8 @@ _HUGE_PAGE_BYTES = 2**21
 # Memory that waits for the next tile: enough for the threads at work, and for tiles of which the cache holds
 # now more, now less.  A slab goes when all of it is free, so that what is not kept here is lost until then.
 _MOST_FREE_BYTES = 2**23
+# What a tile may hold of memory, times its size, before it is copied.
+_MOST_HELD = 1.125
 _IS_PRIVATE = {'flags': mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, 'MAP_PRIVATE') else {}
 
 
@@ -110,6 +113,45 @@ class TileMemory:
         self._free.clear()
 
 
-def is_lent(owner: object) -> bool:
-    """Whether what an array is made on is memory of a slab: nobody else's while the array is there."""
-    return isinstance(owner, _Slab)
+class Scratch:
+    """Arrays for a moment each, in memory that is kept for the next ones.
+
+    What malloc gives back to the system at each turn costs more, when it comes anew, than what is done in it.
+
+    Thread-safe without a lock.  After a fork each process writes to pages of its own.
+
+    Parameters
+    ----------
+    most_arrays, most_bytes
+        That are kept, and of each.
+    """
+
+    def __init__(self, most_arrays: int, most_bytes: int) -> None:
+        self._most_arrays, self._most_bytes = most_arrays, most_bytes
+        self._spare: list[Array] = []
+
+    @contextmanager
+    def array(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Iterator[Array]:
+        """Lend an array of any content, which nobody may refer to afterwards."""
+        dtype = np.dtype(dtype)
+        size_bytes = prod(shape) * dtype.itemsize
+        try:
+            memory = self._spare.pop()
+        except IndexError:
+            memory = np.empty(0, np.uint8)
+        if len(memory) < size_bytes:
+            memory = np.empty(size_bytes, np.uint8)
+        yield memory[:size_bytes].view(dtype).reshape(shape)
+        if len(self._spare) < self._most_arrays and len(memory) <= self._most_bytes:
+            self._spare.append(memory)
+
+
+def owned(tile: Array) -> Array:
+    """Return the tile, or a copy of its own where it views foreign memory or a part of something larger."""
+    array: Array = tile
+    owner: object = tile.base
+    while isinstance(owner, np.ndarray):
+        array, owner = owner, owner.base
+    is_own = owner is None or isinstance(owner, _Slab | bytes | bytearray)
+    size_bytes = len(owner) if isinstance(owner, bytes | bytearray) else array.nbytes
+    return tile if is_own and size_bytes <= _MOST_HELD * tile.nbytes else tile.copy()

@@ -2,8 +2,9 @@
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from math import prod
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
@@ -16,7 +17,8 @@ from bipl.levels.need import Need
 from bipl.levels.passing import passing_of
 from bipl.levels.pasting import paste
 from bipl.levels.pooled import octave_tiles
-from bipl.levels.shrink import shrink
+from bipl.levels.raster import Raster
+from bipl.levels.shrink import shrunk_tile
 from bipl.levels.source import FarSource, FlatSource, IntoSource, RowwiseSource, TileSource
 from bipl.levels.thrift import Thrift
 from bipl.parallel import usable_cores
@@ -28,6 +30,9 @@ _MOST_BYTES = 2**47
 # Less than this is decoded before another thread has begun.
 _LEAST_SHARED_BYTES = 2**18
 _AT_HAND = nullcontext()
+
+# An array, its box, and what it sees of a tile.
+Use: TypeAlias = tuple[Array, Box, Placement]
 
 
 class ImageLevel(Image):
@@ -160,18 +165,23 @@ class ImageLevel(Image):
         """Lay the pixels of a box into an array that `blank` made for it; raises what `read` does."""
         if self._lay is not None and self._lay(out, box):
             return
-        missing: dict[int, list[Placement]] = {}
+        raster = None if self._passing is None else self._passing.raster_at(box)
+        with _AT_HAND if raster is None else self._cache.sweep():
+            self._read_tiles(out, box, raster)
+
+    def _read_tiles(self, out: Array, box: Box, raster: Raster | None) -> None:
+        missing: dict[int, list[Use]] = {}
         bottom = box.y1 if self._decode_rows is not None and not self._cache.is_swept else BOTTOM
         places = list(self._grid.touching(box))
         for place, pixels in zip(places, self._cached(places, bottom), strict=True):
             if pixels is None:
-                missing.setdefault(place.tile, []).append(place)
+                missing.setdefault(place.tile, []).append((out, box, place))
             else:
                 paste(out, box, place, pixels, self._fill)
-        if self._passing is not None and len(missing) < len(places):
+        if self._passing is not None and raster is None and len(missing) < len(places):
             self._passing.found(len(places) - len(missing))
         if missing:
-            self._read_missing(out, box, missing, bottom)
+            self._read_missing(missing, bottom, raster)
 
     def _cached(self, places: Sequence[Placement], bottom: int) -> Sequence[Array | None]:
         """Return the tiles that are cached, as far as they are needed; None for the others."""
@@ -223,7 +233,8 @@ class ImageLevel(Image):
         else:
             pixels = self._decoded(tile, place.rows_above(BOTTOM))
         if pixels is None and self._finer is not None:
-            pixels = self._cache.get((self._key, tile, *self._rendered_for), self._rendered, place)
+            name = self._key, tile, *self._rendered_for
+            pixels = self._cache.get(name, shrunk_tile, self._finer, self.downsample_yx, place)
         return pixels
 
     def paste(self, out: Array, box: Box, place: Placement, pixels: Array | None) -> None:
@@ -240,15 +251,17 @@ class ImageLevel(Image):
         if pixels is None:
             self._cache.count_made()
             pixels = self._decoded(tile, place.rows_above(bottom), out)
-        return self._rendered(place) if pixels is None and self._finer is not None else pixels
+        if pixels is None and self._finer is not None:
+            return shrunk_tile(self._finer, self.downsample_yx, place)
+        return pixels
 
-    def lay_tile(self, uses: Sequence[tuple[Array, Box, Placement]], bottom: int = BOTTOM) -> None:
+    def lay_tile(self, uses: Sequence[Use], bottom: int = BOTTOM, raster: Raster | None = None) -> None:
         """Lay a tile into the arrays of boxes; decoded unless it is cached, kept if that seems to pay.
 
-        Each use is an array, its box, and what is seen of the tile.
+        That is so where enough is asked for again, and where a raster comes back to it.
         """
-        place, passing = uses[0][2], self._passing
-        memory = None if passing is None else passing.memory_for((self._key, place.tile))
+        (_, box, place), passing = uses[0], self._passing
+        memory = None if passing is None else passing.memory_for(box, place, raster)
         pixels = self.tile_at(place, bottom, memory)
         for out, box, piece in uses:
             paste(out, box, piece, self._fill if pixels is None else pixels, self._fill)
@@ -293,21 +306,18 @@ class ImageLevel(Image):
             return nullcontext()
         return self._source.gathered(missing)
 
-    def _read_missing(self, out: Array, box: Box, missing: dict[int, list[Placement]], bottom: int) -> None:
+    def _read_missing(self, missing: dict[int, list[Use]], bottom: int, raster: Raster | None) -> None:
         """Decode tiles that are not cached, in more than one thread where that is worth its while."""
-
-        def read(places: list[Placement]) -> None:
-            self.lay_tile([(out, box, place) for place in places], bottom)
-
+        lay = partial(self.lay_tile, bottom=bottom, raster=raster)
         with self.gathered(missing) if self._gathers else _AT_HAND:
             if self._is_costly and len(missing) * self._tile_bytes >= _LEAST_SHARED_BYTES:
                 # Those that are cut take less time: they go last, so that nobody waits for long at the end.
-                whole = [places for places in missing.values() if places[0].y1 <= bottom]
-                cut = [places for places in missing.values() if places[0].y1 > bottom]
-                share_out(read, whole, cut, most_workers=self.settings.threads or usable_cores())
+                whole = [uses for uses in missing.values() if uses[0][2].y1 <= bottom]
+                cut = [uses for uses in missing.values() if uses[0][2].y1 > bottom]
+                share_out(lay, whole, cut, most_workers=self.settings.threads or usable_cores())
             else:
-                for places in missing.values():
-                    read(places)
+                for uses in missing.values():
+                    lay(uses)
 
     def _decoded(self, tile: int, needed: int, out: Array | None = None) -> Array | None:
         """Decode a tile; None for an absent one, and for a broken one if that is set.
@@ -343,17 +353,6 @@ class ImageLevel(Image):
     def _rendered_for(self) -> tuple[Hashable, ...]:
         """What a rendered tile depends on beside the file: none may serve another view's reads."""
         return self.background, self.settings.corrupt_tiles
-
-    def _rendered(self, place: Placement) -> Array:
-        """Shrink what the next finer level has at an absent tile's place."""
-        finer = self._finer
-        assert finer is not None  # noqa: S101
-        factors = (
-            self.downsample_yx[0] / finer.downsample_yx[0],
-            self.downsample_yx[1] / finer.downsample_yx[1],
-        )
-        origin = place.y0 * factors[0], place.x0 * factors[1]
-        return shrink(finer, origin, factors, (place.y1 - place.y0, place.x1 - place.x0))
 
     def octave(self) -> 'ImageLevel':
         """Return the level at half its size, rounded up: made once, and read from the file when it is read.

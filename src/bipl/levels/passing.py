@@ -13,6 +13,8 @@ from math import prod
 import numpy as np
 
 from bipl.cache import FIRST_BYTES, TileCache
+from bipl.geometry import Box, Placement
+from bipl.levels.raster import Raster
 from bipl.levels.source import Array, TileSource
 
 # To keep less than this takes little of decoding it; and more than this is too much for each thread to have.
@@ -32,24 +34,44 @@ class Passing:
     ----------
     cache
         Where they would be kept.
+    key
+        Of the level.
     shape, dtype
         Of a whole tile, (h, w, c).
     """
 
-    def __init__(self, cache: TileCache, shape: tuple[int, int, int], dtype: 'np.dtype[np.generic]') -> None:
-        self._cache = cache
+    def __init__(
+        self, cache: TileCache, key: Hashable, shape: tuple[int, int, int], dtype: 'np.dtype[np.generic]'
+    ) -> None:
+        self._cache, self._key = cache, key
         self._shape, self._dtype = shape, dtype
         self._here = threading.local()
         self._share, self._counted = 0.0, _FEW
+        self._raster = Raster()
 
-    def memory_for(self, key: Hashable) -> Array | None:
-        """Return memory to decode a tile into, to be given back; None for one that is to be kept."""
-        if self._cache.was_passed(key):
+    def raster_at(self, box: Box) -> Raster | None:
+        """Take note of a box that is about to be read, and return the raster of boxes that it continues.
+
+        Tiles that the raster needs no more are let go of.
+        """
+        raster = self._raster
+        if not raster.continues(box):
+            return None
+        if passed := raster.passed(box):
+            self._cache.let_go([(self._key, tile) for tile in passed])
+        return raster
+
+    def memory_for(self, box: Box, place: Placement, raster: Raster | None = None) -> Array | None:
+        """Return memory to decode a tile of a box into, to be given back; None for one that is to be kept.
+
+        Of a raster those are kept that it comes back to.
+        """
+        if self._cache.was_passed((self._key, place.tile)):
             self.found(1)
         else:
             self._counted = counted = min(self._counted + 1, _MOST_COUNTED)
             self._share -= self._share / counted
-        if self._share > _LEAST_SHARE:
+        if self._share > _LEAST_SHARE or (raster is not None and raster.comes_back(box, place)):
             return None
         # It is taken from its place: a finalizer may read the same level in this thread meanwhile.
         memory: Array | None = self._here.__dict__.pop('memory', None)
@@ -76,4 +98,4 @@ def passing_of(source: TileSource, cache: TileCache) -> Passing | None:
     is_fit = _LEAST_BYTES <= prod(shape) * source.dtype.itemsize <= _MOST_BYTES
     if is_small or not is_fit or getattr(source, 'gathers', False):
         return None
-    return Passing(cache, shape, source.dtype) if getattr(source, 'decodes_into', False) else None
+    return Passing(cache, source.key, shape, source.dtype) if getattr(source, 'decodes_into', False) else None

@@ -1,8 +1,9 @@
 """RescaledLevel: a level at any scale, resampled box by box with pixel centres on those of level 0."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
-from math import ceil, floor
+from math import ceil, floor, prod
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,15 @@ from bipl.geometry import Box, Span
 from bipl.levels.image import Array, Image, Recipe
 from bipl.levels.level import ImageLevel
 from bipl.levels.need import Cut, Need, alone, planned
+from bipl.memory import Scratch
 from bipl.ops.resampling import resample
 from bipl.ops.taps import AREA, NEAREST, Taps, area_of_means, make_taps
 from bipl.parallel import usable_cores
 
 # What is read of the base at once; the reals that it becomes take several times as much.
 _BAND_BYTES = 2**22
+# Bands are somewhat larger than that.
+_scratch = Scratch(min(usable_cores(), 8), 2 * _BAND_BYTES)
 
 
 class RescaledLevel(Image):
@@ -131,10 +135,9 @@ class RescaledLevel(Image):
             Gives pixels of the base; None reads them.
         """
         self._base.check()
-        read = self._base.read if read is None else read
-        out = np.empty((*shape, self._shape[2]), self.dtype)
         (top, bottom), (left, right) = (self._near(axis, start[axis], shape[axis]) for axis in (0, 1))
         if bottom - top < shape[0] or right - left < shape[1]:
+            out = self._blank(shape)
             out[...] = np.array(self._base.background, self.dtype)
             if top < bottom and left < right:
                 inner = self._read_near((start[0] + top, start[1] + left), (bottom - top, right - left), read)
@@ -153,15 +156,15 @@ class RescaledLevel(Image):
         return min(max(first, 0), count), min(max(stop, 0), count)
 
     def _read_near(
-        self, start: tuple[float, float], shape: tuple[int, int], read: Callable[[Box], Array]
+        self, start: tuple[float, float], shape: tuple[int, int], read: Callable[[Box], Array] | None
     ) -> Array:
-        out = np.empty((*shape, self._shape[2]), self.dtype)
-        if not out.size:
-            return out
+        if not prod(shape):
+            return self._blank(shape)
         most_columns = max(
             1, int(_BAND_BYTES / (max(1.0, self._factors[1]) * self._shape[2] * self.dtype.itemsize))
         )
         if shape[1] > most_columns and self._base.rows_decoded_at_once == 1:
+            out = self._blank(shape)
             for left in range(0, shape[1], most_columns):
                 width = min(most_columns, shape[1] - left)
                 part = self._read_near((start[0], start[1] + left), (shape[0], width), read)
@@ -171,14 +174,37 @@ class RescaledLevel(Image):
         x0, x1 = columns.span
         row_bytes = max(1.0, self._factors[0]) * (x1 - x0) * self._shape[2] * self.dtype.itemsize
         step = max(1, int(max(_BAND_BYTES / row_bytes, self._base.rows_decoded_at_once / self._factors[0])))
-        workers = self._base.settings.threads or usable_cores()
+        if step >= shape[0]:
+            return self._resampled(start[0], shape[0], columns, read)
+        out = self._blank(shape)
         for first in range(0, shape[0], step):
             count = min(step, shape[0] - first)
-            rows = self._taps(0, start[0] + first, count)
-            y0, y1 = rows.span
-            band = read(Box(y0, y1, x0, x1))
-            out[first : first + count] = resample(band, rows, columns, (y0, x0), most_workers=workers)
+            out[first : first + count] = self._resampled(start[0] + first, count, columns, read)
         return out
+
+    def _resampled(
+        self, start: float, count: int, columns: Taps, read: Callable[[Box], Array] | None
+    ) -> Array:
+        """Return some rows of its pixels."""
+        rows = self._taps(0, start, count)
+        (y0, y1), (x0, x1) = rows.span, columns.span
+        workers = self._base.settings.threads or usable_cores()
+        with self._band(Box(y0, y1, x0, x1), read) as band:
+            return resample(band, rows, columns, (y0, x0), most_workers=workers)
+
+    def _blank(self, shape: tuple[int, int]) -> Array:
+        return np.empty((*shape, self._shape[2]), self.dtype)
+
+    @contextmanager
+    def _band(self, box: Box, read: Callable[[Box], Array] | None) -> Iterator[Array]:
+        """Give pixels of the base for a moment."""
+        if read is not None:
+            yield read(box)
+            return
+        with _scratch.array((*box.shape, self._shape[2]), self.dtype) as memory:
+            band = self._base.blank(box, memory)
+            self._base.read_into(band, box)
+            yield band
 
     def _taps(self, axis: int, start: float, count: int) -> Taps:
         factor = self._factors[axis]

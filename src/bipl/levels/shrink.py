@@ -1,13 +1,24 @@
 """A smaller picture of a part of a level, by area, in bands of bounded memory."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from bipl.geometry import Box
+from bipl.geometry import Box, Placement
 from bipl.levels.image import Array, Image
 from bipl.ops.area import area_edges, area_mean, to_dtype
 
+if TYPE_CHECKING:
+    from bipl.levels.level import ImageLevel
+
 # What is read at once: more than a row of tiles of most slides, so that few tiles are read twice.
 _BAND_BYTES = 2**25
+
+
+def shrunk_tile(finer: 'ImageLevel', downsample_yx: tuple[float, float], place: Placement) -> Array:
+    """Shrink what a finer level has at the place of a tile that a level, of a downsample, has not."""
+    y, x = (own / its for own, its in zip(downsample_yx, finer.downsample_yx, strict=True))
+    return shrink(finer, (place.y0 * y, place.x0 * x), (y, x), (place.y1 - place.y0, place.x1 - place.x0))
 
 
 def shrink(

@@ -1,0 +1,126 @@
+"""Rasters: boxes read row by row or column by column, which come back to few tiles soon, and to no others."""
+
+from contextlib import suppress
+from heapq import heappop, heappush
+from threading import get_ident
+from typing import NamedTuple, TypeAlias
+
+from bipl.geometry import Box, Placement, Span
+
+Spans: TypeAlias = tuple[Span, Span]
+
+_NOWHERE: Spans = ((0, 0), (0, 0))
+# Steps by which a box may be behind others, which other threads read.
+_MOST_LATE = 8
+
+
+class _Course(NamedTuple):
+    """How boxes follow each other: in rows, or in columns, which are called rows here, too.
+
+    Attributes
+    ----------
+    axis
+        On which the next box lies: 1 for rows, 0 for columns.
+    step, row_step
+        From box to box, and from row to row, in pixels: the least seen so far.
+    """
+
+    axis: int
+    step: int
+    row_step: int
+
+
+class Raster:
+    """Whether the boxes that are read are those of a raster, and which tiles are needed again then.
+
+    A loop over squares, with an overlap or without, needs the tiles at the right of a square for the next one
+    and those at its bottom for the next row, and comes back to no others.
+
+    Thread-safe: boxes may come from several threads, a little out of turn.  At worst a tile is decoded again,
+    or kept for longer.
+    """
+
+    __slots__ = ('_course', '_ended', '_is_shared', '_last', '_later', '_row_before', '_soon', '_thread')
+
+    def __init__(self) -> None:
+        self._begin(_NOWHERE)
+
+    def _begin(self, spans: Spans) -> None:
+        """See the first box of what may become a raster."""
+        self._last = spans
+        self._course: _Course | None = None
+        self._row_before: Span | None = None
+        self._thread, self._is_shared = get_ident(), False
+        # Tiles that are needed again, by where they end: in this row, and (by number) in the next one.
+        self._soon: list[tuple[int, int]] = []
+        self._later: dict[int, tuple[int, int]] = {}
+        self._ended: list[tuple[int, int]] = []
+
+    def continues(self, box: Box) -> bool:
+        """Take note of a box that is about to be read, and say whether it continues a raster."""
+        spans, last = box.pair, self._last
+        course = self._course
+        axis = course.axis if course is not None else 1 if spans[0] == last[0] else 0
+        (start, stop), row = spans[axis], spans[1 - axis]
+        last_start, last_row = last[axis][0], last[1 - axis]
+        if row == last_row and 2 * (start - last_start) >= stop - start:
+            step = start - last_start
+            if course is None:
+                # Rows may overlap as much as their boxes do.
+                self._course = _Course(axis, step, row[1] - row[0] - max(stop - start - step, 0))
+            elif step < course.step:
+                self._course = course._replace(step=step)
+        elif course is None:
+            self._last = spans
+            return False
+        elif row[0] > last_row[0] and start <= last_start:
+            self._turn(course, row[0], last_row)
+        elif row == self._row_before or (row == last_row and last_start - start <= _MOST_LATE * course.step):
+            return start != last_start  # a little late; or the same once more
+        else:
+            self._begin(spans)
+            return False
+        self._last = spans
+        self._is_shared = self._is_shared or get_ident() != self._thread
+        return True
+
+    def _turn(self, course: _Course, start: int, last_row: Span) -> None:
+        """Begin the next row: what the last one left for it is needed for the last time, or once more."""
+        row_step = min(course.row_step, start - last_row[0])
+        self._course, self._row_before = course._replace(row_step=row_step), last_row
+        self._ended.extend(self._soon)
+        self._soon = []
+        for tile in list(self._later):
+            spans = self._later.get(tile)  # another thread may have taken it
+            if spans is not None and spans[1] <= start + row_step:
+                self._later.pop(tile, None)
+                heappush(self._soon, (spans[0], tile))
+
+    def comes_back(self, box: Box, place: Placement) -> bool:
+        """Say whether a tile that a box touches is needed for other boxes; it is taken note of then."""
+        course = self._course
+        if course is None:
+            return False
+        (start, stop), row = box.pair[course.axis], box.pair[1 - course.axis]
+        spans = (place.y0, place.y1), (place.x0, place.x1)
+        (first, end), bottom = spans[course.axis], spans[1 - course.axis][1]
+        if bottom > row[0] + course.row_step:
+            self._later[place.tile] = end, bottom
+        elif end > start + course.step or (self._is_shared and first < stop - course.step):
+            heappush(self._soon, (end, place.tile))
+        else:
+            return False
+        return True
+
+    def passed(self, box: Box) -> list[int]:
+        """Return tiles that no box needs from this one on."""
+        course = self._course
+        if course is None:
+            return []
+        reached = box.pair[course.axis][0] - course.step * self._is_shared
+        ended, self._ended = self._ended, []
+        tiles = [tile for _, tile in ended]
+        with suppress(IndexError):  # another thread has taken the last one
+            while self._soon[0][0] <= reached:
+                tiles.append(heappop(self._soon)[1])
+        return tiles
