@@ -21,8 +21,9 @@ from bipl.levels.source import Array, TileSource
 _LEAST_BYTES, _MOST_BYTES = 2**15, 2**21
 # The share of tiles asked for again is that of the last so many, or of all so far and a few that were not.
 _MOST_COUNTED, _FEW = 256, 8
-# The share from which on keeping pays.
-_LEAST_SHARE = 0.25
+# The share from which on keeping pays: where a tile is decoded into memory at hand if it is not kept, and
+# where it is in new memory anyway, or takes long to decode.
+_LEAST_SHARE, _LEAST_SHARE_OF_NEW = 0.25, 0.05
 
 
 class Passing:
@@ -38,13 +39,22 @@ class Passing:
         Of the level.
     shape, dtype
         Of a whole tile, (h, w, c).
+    decodes_into
+        Whether tiles can be decoded into memory that is given.
     """
 
     def __init__(
-        self, cache: TileCache, key: Hashable, shape: tuple[int, int, int], dtype: 'np.dtype[np.generic]'
+        self,
+        cache: TileCache,
+        key: Hashable,
+        shape: tuple[int, int, int],
+        dtype: 'np.dtype[np.generic]',
+        *,
+        decodes_into: bool,
     ) -> None:
         self._cache, self._key = cache, key
         self._shape, self._dtype = shape, dtype
+        self._least_share = _LEAST_SHARE if decodes_into else _LEAST_SHARE_OF_NEW
         self._here = threading.local()
         self._share, self._counted = 0.0, _FEW
         self._raster = Raster()
@@ -71,7 +81,7 @@ class Passing:
         else:
             self._counted = counted = min(self._counted + 1, _MOST_COUNTED)
             self._share -= self._share / counted
-        if self._share > _LEAST_SHARE or (raster is not None and raster.comes_back(box, place)):
+        if self._share > self._least_share or (raster is not None and raster.comes_back(box, place)):
             return None
         # It is taken from its place: a finalizer may read the same level in this thread meanwhile.
         memory: Array | None = self._here.__dict__.pop('memory', None)
@@ -90,12 +100,13 @@ class Passing:
 def passing_of(source: TileSource, cache: TileCache) -> Passing | None:
     """Return who says which tiles are kept; None where all are.
 
-    Those are small and very large tiles, those of levels that the cache holds as it is, those that a server
-    has, and those whose decoder takes no memory that it is given.
+    Those are small and very large tiles, those of levels that the cache holds as it is, and those that a
+    server has.
     """
     shape = *source.grid.tile_shape, source.channels
     is_small = prod((*source.grid.shape, source.channels)) * source.dtype.itemsize <= FIRST_BYTES
     is_fit = _LEAST_BYTES <= prod(shape) * source.dtype.itemsize <= _MOST_BYTES
     if is_small or not is_fit or getattr(source, 'gathers', False):
         return None
-    return Passing(cache, source.key, shape, source.dtype) if getattr(source, 'decodes_into', False) else None
+    decodes_into = getattr(source, 'decodes_into', False)
+    return Passing(cache, source.key, shape, source.dtype, decodes_into=decodes_into)
