@@ -177,6 +177,10 @@ class TileCache:
         """Whether a tile is there; that it was asked for counts as nothing."""
         return key in self._tiles or key in self._kept
 
+    def is_made(self, key: Hashable) -> bool:
+        """Whether a tile is being made at this moment."""
+        return key in self._flights
+
     @property
     def is_swept(self) -> bool:
         """Whether this thread is inside `sweep`."""

@@ -308,16 +308,25 @@ class ImageLevel(Image):
 
     def _read_missing(self, missing: dict[int, list[Use]], bottom: int, raster: Raster | None) -> None:
         """Decode tiles that are not cached, in more than one thread where that is worth its while."""
-        lay = partial(self.lay_tile, bottom=bottom, raster=raster)
+        lay, later = partial(self.lay_tile, bottom=bottom, raster=raster), []
+
+        def read(uses: list[Use]) -> None:
+            if self._cache.is_made((self._key, uses[0][2].tile)):  # by another thread, for a box beside
+                later.append(uses)
+            else:
+                lay(uses)
+
         with self.gathered(missing) if self._gathers else _AT_HAND:
             if self._is_costly and len(missing) * self._tile_bytes >= _LEAST_SHARED_BYTES:
                 # Those that are cut take less time: they go last, so that nobody waits for long at the end.
                 whole = [uses for uses in missing.values() if uses[0][2].y1 <= bottom]
                 cut = [uses for uses in missing.values() if uses[0][2].y1 > bottom]
-                share_out(lay, whole, cut, most_workers=self.settings.threads or usable_cores())
+                share_out(read, whole, cut, most_workers=self.settings.threads or usable_cores())
             else:
                 for uses in missing.values():
-                    lay(uses)
+                    read(uses)
+            for uses in later:
+                lay(uses)
 
     def _decoded(self, tile: int, needed: int, out: Array | None = None) -> Array | None:
         """Decode a tile; None for an absent one, and for a broken one if that is set.
