@@ -20,7 +20,7 @@ from bipl.levels.source import Array, TileSource
 # To keep less than this takes little of decoding it; and more than this is too much for each thread to have.
 _LEAST_BYTES, _MOST_BYTES = 2**15, 2**21
 # The share of tiles asked for again is that of the last so many, or of all so far and a few that were not.
-_MOST_COUNTED, _FEW = 256, 8
+_MOST_COUNTED, _FEW = 128, 8
 # The share from which on keeping pays: where a tile is decoded into memory at hand if it is not kept, and
 # where it is in new memory anyway, or takes long to decode.
 _LEAST_SHARE, _LEAST_SHARE_OF_NEW = 0.25, 0.05
