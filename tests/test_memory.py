@@ -2,11 +2,13 @@
 
 import gc
 import os
+from contextlib import ExitStack
 
 import numpy as np
+import pytest
 
 from bipl.cache import TileCache
-from bipl.memory import TileMemory
+from bipl.memory import Scratch, TileMemory
 from tests.processes import in_child
 
 SHAPE = (240, 240, 3)
@@ -94,3 +96,37 @@ def test_tiles_larger_than_the_beginning_are_kept() -> None:
         for key in range(2):
             cache.get(key, lambda: np.zeros((5000, 5000, 1), np.uint8))
     assert cache.statistics().made == 2
+
+
+def test_scratch_lends_the_same_memory_again() -> None:
+    scratch = Scratch(2, 1000)
+    with scratch.array((10, 10), np.uint8) as first:
+        address = first.ctypes.data
+    with scratch.array((5, 5, 2), np.uint16) as second:
+        assert second.ctypes.data == address
+        assert (second.shape, second.dtype) == ((5, 5, 2), np.uint16)
+        second[...] = 7
+
+
+def test_scratch_lends_each_at_once_memory_of_its_own() -> None:
+    scratch = Scratch(2, 1000)
+    with scratch.array((10, 10), np.uint8) as one, scratch.array((10, 10), np.uint8) as other:
+        assert not np.shares_memory(one, other)
+
+
+def test_scratch_keeps_few_arrays_and_none_that_is_large() -> None:
+    scratch = Scratch(2, 1000)
+    with scratch.array((1001,), np.uint8):
+        pass
+    assert not scratch._spare
+    with ExitStack() as stack:
+        for _ in range(5):
+            stack.enter_context(scratch.array((1000,), np.uint8))
+    assert len(scratch._spare) == 2
+
+
+def test_scratch_forgets_memory_that_an_error_may_still_refer_to() -> None:
+    scratch = Scratch(2, 1000)
+    with pytest.raises(KeyboardInterrupt), scratch.array((10,), np.uint8):
+        raise KeyboardInterrupt
+    assert not scratch._spare

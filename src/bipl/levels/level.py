@@ -17,10 +17,10 @@ from bipl.levels.need import Need
 from bipl.levels.passing import passing_of
 from bipl.levels.pasting import paste
 from bipl.levels.pooled import octave_tiles
-from bipl.levels.raster import Raster
 from bipl.levels.shrink import shrunk_tile
 from bipl.levels.source import FarSource, FlatSource, IntoSource, RowwiseSource, TileSource
 from bipl.levels.thrift import Thrift
+from bipl.levels.walk import Walk
 from bipl.parallel import usable_cores
 from bipl.settings import Settings
 from bipl.sharing import share_out
@@ -165,11 +165,11 @@ class ImageLevel(Image):
         """Lay the pixels of a box into an array that `blank` made for it; raises what `read` does."""
         if self._lay is not None and self._lay(out, box):
             return
-        raster = None if self._passing is None else self._passing.raster_at(box)
-        with _AT_HAND if raster is None else self._cache.sweep():
-            self._read_tiles(out, box, raster)
+        walk = None if self._passing is None else self._passing.walk_at(box)
+        with _AT_HAND if walk is None else self._cache.sweep():
+            self._read_tiles(out, box, walk)
 
-    def _read_tiles(self, out: Array, box: Box, raster: Raster | None) -> None:
+    def _read_tiles(self, out: Array, box: Box, walk: Walk | None) -> None:
         missing: dict[int, list[Use]] = {}
         bottom = box.y1 if self._decode_rows is not None and not self._cache.is_swept else BOTTOM
         places = list(self._grid.touching(box))
@@ -178,10 +178,10 @@ class ImageLevel(Image):
                 missing.setdefault(place.tile, []).append((out, box, place))
             else:
                 paste(out, box, place, pixels, self._fill)
-        if self._passing is not None and raster is None and len(missing) < len(places):
+        if self._passing is not None and walk is None and len(missing) < len(places):
             self._passing.found(len(places) - len(missing))
         if missing:
-            self._read_missing(missing, bottom, raster)
+            self._read_missing(missing, bottom, walk)
 
     def _cached(self, places: Sequence[Placement], bottom: int) -> Sequence[Array | None]:
         """Return the tiles that are cached, as far as they are needed; None for the others."""
@@ -255,13 +255,13 @@ class ImageLevel(Image):
             return shrunk_tile(self._finer, self.downsample_yx, place)
         return pixels
 
-    def lay_tile(self, uses: Sequence[Use], bottom: int = BOTTOM, raster: Raster | None = None) -> None:
+    def lay_tile(self, uses: Sequence[Use], bottom: int = BOTTOM, walk: Walk | None = None) -> None:
         """Lay a tile into the arrays of boxes; decoded unless it is cached, kept if that seems to pay.
 
-        That is so where enough is asked for again, and where a raster comes back to it.
+        That is so where enough is asked for again, and where a walk comes back to it.
         """
         (_, box, place), passing = uses[0], self._passing
-        memory = None if passing is None else passing.memory_for(box, place, raster)
+        memory = None if passing is None else passing.memory_for(box, place, walk)
         pixels = self.tile_at(place, bottom, memory)
         for out, box, piece in uses:
             paste(out, box, piece, self._fill if pixels is None else pixels, self._fill)
@@ -306,9 +306,9 @@ class ImageLevel(Image):
             return nullcontext()
         return self._source.gathered(missing)
 
-    def _read_missing(self, missing: dict[int, list[Use]], bottom: int, raster: Raster | None) -> None:
+    def _read_missing(self, missing: dict[int, list[Use]], bottom: int, walk: Walk | None) -> None:
         """Decode tiles that are not cached, in more than one thread where that is worth its while."""
-        lay, later = partial(self.lay_tile, bottom=bottom, raster=raster), []
+        lay, later = partial(self.lay_tile, bottom=bottom, walk=walk), []
 
         def read(uses: list[Use]) -> None:
             if self._cache.is_made((self._key, uses[0][2].tile)):  # by another thread, for a box beside

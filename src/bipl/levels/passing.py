@@ -14,13 +14,13 @@ import numpy as np
 
 from bipl.cache import FIRST_BYTES, TileCache
 from bipl.geometry import Box, Placement
-from bipl.levels.raster import Raster
 from bipl.levels.source import Array, TileSource
+from bipl.levels.walk import Walk
 
 # To keep less than this takes little of decoding it; and more than this is too much for each thread to have.
 _LEAST_BYTES, _MOST_BYTES = 2**15, 2**21
 # The share of tiles asked for again is that of the last so many, or of all so far and a few that were not.
-_MOST_COUNTED, _FEW = 128, 8
+_MOST_COUNTED, _FEW = 256, 8
 # The share from which on keeping pays: where a tile is decoded into memory at hand if it is not kept, and
 # where it is in new memory anyway, or takes long to decode.
 _LEAST_SHARE, _LEAST_SHARE_OF_NEW = 0.25, 0.05
@@ -57,31 +57,31 @@ class Passing:
         self._least_share = _LEAST_SHARE if decodes_into else _LEAST_SHARE_OF_NEW
         self._here = threading.local()
         self._share, self._counted = 0.0, _FEW
-        self._raster = Raster()
+        self._walk = Walk()
 
-    def raster_at(self, box: Box) -> Raster | None:
-        """Take note of a box that is about to be read, and return the raster of boxes that it continues.
+    def walk_at(self, box: Box) -> Walk | None:
+        """Take note of a box that is about to be read, and return the walk of boxes that it continues.
 
-        Tiles that the raster needs no more are let go of.
+        Tiles that the walk needs no more are let go of.
         """
-        raster = self._raster
-        if not raster.continues(box):
+        walk = self._walk
+        if not walk.continues(box):
             return None
-        if passed := raster.passed(box):
+        if passed := walk.passed(box):
             self._cache.let_go([(self._key, tile) for tile in passed])
-        return raster
+        return walk
 
-    def memory_for(self, box: Box, place: Placement, raster: Raster | None = None) -> Array | None:
+    def memory_for(self, box: Box, place: Placement, walk: Walk | None = None) -> Array | None:
         """Return memory to decode a tile of a box into, to be given back; None for one that is to be kept.
 
-        Of a raster those are kept that it comes back to.
+        Of a walk those are kept that it comes back to.
         """
         if self._cache.was_passed((self._key, place.tile)):
             self.found(1)
         else:
             self._counted = counted = min(self._counted + 1, _MOST_COUNTED)
             self._share -= self._share / counted
-        if self._share > self._least_share or (raster is not None and raster.comes_back(box, place)):
+        if self._share > self._least_share or (walk is not None and walk.comes_back(box, place)):
             return None
         # It is taken from its place: a finalizer may read the same level in this thread meanwhile.
         memory: Array | None = self._here.__dict__.pop('memory', None)

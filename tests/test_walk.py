@@ -11,7 +11,7 @@ import bipl
 from bipl import Slide
 from bipl.cache import process_cache
 from bipl.geometry import Box, RegularGrid
-from bipl.levels.raster import Raster
+from bipl.levels.walk import Walk
 from tests.builders.patterns import smooth_image
 from tests.builders.svs import build_svs
 
@@ -38,23 +38,23 @@ class Decoder:
     """What a level does, without pixels: how often each tile is decoded, and how many are held."""
 
     def __init__(self) -> None:
-        self.raster = Raster()
+        self.walk = Walk()
         self.held: set[int] = set()
         self.decoded: list[int] = []
         self.most_held = 0
 
     def read(self, box: Box) -> bool:
-        """Return whether a box is taken for one of a raster."""
-        is_raster = self.raster.continues(box)
-        if is_raster:
-            self.held.difference_update(self.raster.passed(box))
+        """Return whether a box is taken for one of a walk."""
+        is_walk = self.walk.continues(box)
+        if is_walk:
+            self.held.difference_update(self.walk.passed(box))
         for place in GRID.touching(box):
             if place.tile not in self.held:
                 self.decoded.append(place.tile)
-                if is_raster and self.raster.comes_back(box, place):
+                if is_walk and self.walk.comes_back(box, place):
                     self.held.add(place.tile)
         self.most_held = max(self.most_held, len(self.held))
-        return is_raster
+        return is_walk
 
     def read_all(self, boxes: Iterable[Box]) -> list[bool]:
         """Read boxes in turn."""
@@ -102,7 +102,7 @@ def test_strips_over_the_whole_width_hold_two_rows_at_most() -> None:
     assert len(decoder.decoded) == len(tiles_of(strips)) + GRID.columns
 
 
-def test_boxes_a_little_out_of_turn_are_of_the_raster() -> None:
+def test_boxes_a_little_out_of_turn_are_of_the_walk() -> None:
     boxes = squares(320, 384)
     for i in range(3, len(boxes) - 1, 4):
         boxes[i], boxes[i + 1] = boxes[i + 1], boxes[i]
@@ -121,13 +121,13 @@ def test_boxes_a_little_out_of_turn_are_of_the_raster() -> None:
         [Box(0, 400, 0, 400)] * 5,
     ],
 )
-def test_what_moves_otherwise_is_no_raster(boxes: list[Box]) -> None:
+def test_what_moves_otherwise_is_no_walk(boxes: list[Box]) -> None:
     decoder = Decoder()
     assert not any(decoder.read_all(boxes))
     assert not decoder.held
 
 
-def test_a_raster_ends_where_boxes_lie_elsewhere() -> None:
+def test_a_walk_ends_where_boxes_lie_elsewhere() -> None:
     decoder = Decoder()
     decoder.read_all(squares(320, 384))
     assert not decoder.read(Box(40, 100, 30, 90))
@@ -142,7 +142,7 @@ def test_going_back_in_a_row_ends_it() -> None:
     assert not any(found[9:])
 
 
-def test_shapes_that_differ_by_a_pixel_are_of_one_raster() -> None:
+def test_shapes_that_differ_by_a_pixel_are_of_one_walk() -> None:
     """As a rescaled picture asks for them."""
     edges = [round(199.6 * i) for i in range(8)]
     boxes = [Box(y0, y1 + 1, x0, x1 + 1) for y0, y1 in pairwise(edges[:7]) for x0, x1 in pairwise(edges)]

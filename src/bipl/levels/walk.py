@@ -1,4 +1,4 @@
-"""Rasters: boxes read row by row or column by column, which come back to few tiles soon, and to no others."""
+"""Walks over a level: boxes read row by row or column by column, which come back to few tiles, and soon."""
 
 from contextlib import suppress
 from heapq import heappop, heappush
@@ -30,8 +30,8 @@ class _Course(NamedTuple):
     row_step: int
 
 
-class Raster:
-    """Whether the boxes that are read are those of a raster, and which tiles are needed again then.
+class Walk:
+    """Whether the boxes that are read follow each other in rows, and which tiles are needed again then.
 
     A loop over squares, with an overlap or without, needs the tiles at the right of a square for the next one
     and those at its bottom for the next row, and comes back to no others.
@@ -46,7 +46,7 @@ class Raster:
         self._begin(_NOWHERE)
 
     def _begin(self, spans: Spans) -> None:
-        """See the first box of what may become a raster."""
+        """See the first box of what may become a walk."""
         self._last = spans
         self._course: _Course | None = None
         self._row_before: Span | None = None
@@ -57,7 +57,7 @@ class Raster:
         self._ended: list[tuple[int, int]] = []
 
     def continues(self, box: Box) -> bool:
-        """Take note of a box that is about to be read, and say whether it continues a raster."""
+        """Take note of a box that is about to be read, and say whether it continues a walk."""
         spans, last = box.pair, self._last
         course = self._course
         axis = course.axis if course is not None else 1 if spans[0] == last[0] else 0
