@@ -1,7 +1,7 @@
 """The cache of decoded tiles: one byte budget for the process, least recently used, single flight.
 
-Tiles that were asked for again are kept apart, in up to half of the budget: what is read once, a
-sweep over a slide, does not flush what a viewer goes back to.
+Tiles that were asked for again are kept apart when it is their turn to go, in up to half of the budget: what
+is read once, a sweep over a slide, does not flush what a viewer goes back to.
 
 Thread-safe: a lock is held for bookkeeping only, never while a tile is made.  Of several threads
 that miss the same tile one makes it and the others wait for that one, which is running, never
@@ -143,6 +143,7 @@ class TileCache:
         """Hold nothing, and begin to count."""
         self._tiles: OrderedDict[Hashable, Tile] = OrderedDict()
         self._kept: OrderedDict[Hashable, Tile] = OrderedDict()
+        self._again: set[Hashable] = set()
         self._gone: OrderedDict[Hashable, None] = OrderedDict()
         self._passed: OrderedDict[Hashable, int] = OrderedDict()
         self._passed_bytes = 0
@@ -195,23 +196,14 @@ class TileCache:
         return found
 
     def _found(self, key: Hashable, rows: int, *, waited: bool = False) -> Tile | None:
-        """Return a tile that is there, as the most recently used one; under the lock."""
-        tile = self._kept.get(key)
-        if tile is not None:
-            self._kept.move_to_end(key)
-            return tile if len(tile) >= rows else None
+        """Return a tile that is there, and note that it was asked for again; under the lock."""
         tile = self._tiles.get(key)
-        if tile is None or len(tile) < rows:
-            return None
-        if waited or self._here.is_sweep:
-            return tile
-        self._kept[key] = self._tiles.pop(key)
-        self._kept_bytes += tile.nbytes
-        while self._kept_bytes > _KEPT_PART * min(self._grown_bytes, self._budget_bytes):
-            other, oldest = self._kept.popitem(last=False)
-            self._tiles[other] = oldest
-            self._kept_bytes -= oldest.nbytes
-        return tile
+        if tile is not None:
+            if not (waited or self._here.is_sweep):
+                self._again.add(key)
+        elif (tile := self._kept.get(key)) is not None:
+            self._kept.move_to_end(key)
+        return tile if tile is not None and len(tile) >= rows else None
 
     def get(
         self,
@@ -287,7 +279,7 @@ class TileCache:
         gone = []  # let go of outside the lock: their memory comes back then
         with self._lock:
             for key in keys:
-                tile = self._tiles.pop(key, None)
+                tile = None if key in self._again else self._tiles.pop(key, None)
                 if tile is not None:
                     gone.append(tile)
                     self._size_bytes -= tile.nbytes
@@ -352,9 +344,19 @@ class TileCache:
             self._kept_bytes += more_bytes
 
     def _evicted(self) -> Tile:
-        """Let go of the tile whose turn it is."""
-        if self._tiles:
+        """Let go of the tile whose turn it is; those that were asked for again are kept, up to their part."""
+        most_bytes = _KEPT_PART * min(self._grown_bytes, self._budget_bytes)
+        while self._tiles:
             key, oldest = self._tiles.popitem(last=False)
+            if key not in self._again:
+                break
+            self._again.discard(key)
+            self._kept[key] = oldest
+            self._kept_bytes += oldest.nbytes
+            while self._kept_bytes > most_bytes and self._kept:
+                key, oldest = self._kept.popitem(last=False)
+                self._tiles[key] = oldest
+                self._kept_bytes -= oldest.nbytes
         else:
             key, oldest = self._kept.popitem(last=False)
             self._kept_bytes -= oldest.nbytes
@@ -376,15 +378,9 @@ class TileCache:
     def statistics(self) -> CacheStatistics:
         """Return the counts so far and what is held now."""
         with self._lock:
-            return CacheStatistics(
-                self._hits,
-                self._misses,
-                self._made,
-                self._evictions,
-                len(self._tiles) + len(self._kept),
-                self._size_bytes,
-                self.budget_bytes,
-            )
+            tiles = len(self._tiles) + len(self._kept)
+            counts = self._hits, self._misses, self._made, self._evictions
+            return CacheStatistics(*counts, tiles, self._size_bytes, self.budget_bytes)
 
 
 _process_cache: list[TileCache] = []

@@ -138,9 +138,7 @@ class ImageLevel(Image):
     @property
     def rows_decoded_at_once(self) -> int:
         """The height of a tile, where tiles are too large for the cache; else 1."""
-        height, width = self.tile_shape
-        size_bytes = height * width * self._shape[2] * self._dtype.itemsize
-        return height if size_bytes > self._cache.budget_bytes else 1
+        return self.tile_shape[0] if self._tile_bytes > self._cache.budget_bytes else 1
 
     @property
     def downsample(self) -> float:
@@ -187,8 +185,7 @@ class ImageLevel(Image):
         """Return the tiles that are cached, as far as they are needed; None for the others."""
         if not self._is_cached:
             return [None] * len(places)
-        key = self._key
-        return self._cache.peek([((key, place.tile), place.rows_above(bottom)) for place in places])
+        return self._cache.peek([((self._key, place.tile), place.rows_above(bottom)) for place in places])
 
     def check(self) -> None:
         """Raise ClosedSlideError after the slide was closed."""
@@ -336,8 +333,10 @@ class ImageLevel(Image):
         try:
             if out is not None and self._decode_into is not None:
                 pixels = self._decode_into(tile, out, 0 if self._decode_rows is None else needed)
-            elif self._decode_rows is not None and (rows := self._rows(tile, needed)):
-                pixels = self._decode_rows(tile, rows)
+            elif self._decode_rows is not None:
+                has_top = self._cache.has((self._key, tile))
+                rows = self._thrift.rows(needed, self._grid.tile_shape[0], has_top=has_top)
+                pixels = self._decode_rows(tile, rows) if rows else self._source.decode(tile)
             else:
                 pixels = self._source.decode(tile)
         except CorruptTileError:
@@ -350,13 +349,6 @@ class ImageLevel(Image):
                 f'found {pixels.shape} of {pixels.dtype}'
             )
         return pixels
-
-    def _rows(self, tile: int, needed: int) -> int:
-        """Return how many rows of a tile to decode where the first are needed; 0 for all."""
-        if self._cache.has((self._key, tile)):
-            self._thrift.regret()
-            return 0
-        return self._thrift.rows(needed, self._grid.tile_shape[0])
 
     @property
     def _rendered_for(self) -> tuple[Hashable, ...]:

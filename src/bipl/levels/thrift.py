@@ -23,8 +23,14 @@ class Thrift:
     def __init__(self) -> None:
         self._credit = _MOST_SAVED
 
-    def rows(self, needed: int, height: int) -> int:
-        """Return how many rows to decode of a tile of which the first are needed; 0 for all."""
+    def rows(self, needed: int, height: int, *, has_top: bool = False) -> int:
+        """Return how many rows to decode of a tile of which the first are needed; 0 for all.
+
+        All are if fewer were decoded before, which was in vain then.
+        """
+        if has_top:
+            self.regret()
+            return 0
         if needed > _MOST_PART * height:
             return 0
         if self._credit < 0:
