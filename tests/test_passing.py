@@ -108,7 +108,7 @@ def test_a_tile_that_many_threads_ask_for_at_once_is_decoded_once(
     slide: Slide, expected: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     level = slide._stored[0]
-    decode, calls = level._decode_into, []
+    decode, calls = level._decoder._into, []
     assert decode is not None
     begun, awaited = threading.Event(), threading.Event()
 
@@ -118,7 +118,7 @@ def test_a_tile_that_many_threads_ask_for_at_once_is_decoded_once(
         assert awaited.wait(10)
         return decode(tile, out, rows)
 
-    monkeypatch.setattr(level, '_decode_into', slowly)
+    monkeypatch.setattr(level._decoder, '_into', slowly)
     found: list[np.ndarray] = []
     box = tile_box(1, 1)
     threads = [threading.Thread(target=lambda: found.append(slide[box])) for _ in range(4)]

@@ -18,14 +18,12 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Lock, get_ident, local
-from typing import Any, TypeAlias
 
 import numpy.typing as npt
 
+from bipl.memory import Array as Tile
 from bipl.memory import TileMemory, owned
 from bipl.settings import Settings
-
-Tile: TypeAlias = npt.NDArray[Any]
 
 # Memory of tiles that are being decoded.
 _MOST_AT_WORK_BYTES = 2**24
@@ -264,13 +262,13 @@ class TileCache:
             if mine.is_awaited:
                 return False
             self._flights.pop(key, None)
-            self._note_passed(key, tile)
+            self._note_passed(key, tile.nbytes)
         return True
 
-    def _note_passed(self, key: Hashable, tile: Tile) -> None:
+    def _note_passed(self, key: Hashable, size_bytes: int) -> None:
         """Remember the name of a tile that is let go of; under the lock."""
-        self._passed_bytes += tile.nbytes - self._passed.pop(key, 0)
-        self._passed[key] = tile.nbytes
+        self._passed_bytes += size_bytes - self._passed.pop(key, 0)
+        self._passed[key] = size_bytes
         while self._passed_bytes > self._budget_bytes and self._passed:
             self._passed_bytes -= self._passed.popitem(last=False)[1]
 
@@ -283,7 +281,7 @@ class TileCache:
                 if tile is not None:
                     gone.append(tile)
                     self._size_bytes -= tile.nbytes
-                    self._note_passed(key, tile)
+                    self._note_passed(key, tile.nbytes)
 
     def was_passed(self, key: Hashable) -> bool:
         """Whether a tile was let go of that would still be here if it had been kept."""
@@ -319,11 +317,13 @@ class TileCache:
         finally:
             self._here.is_sweep = before
 
-    def count_made(self) -> None:
-        """Count a tile that was looked for, made, and not kept."""
+    def count_made(self, key: Hashable = None, size_bytes: int = 0) -> None:
+        """Count a tile that was looked for, made, and not kept; remember its name where a part was made."""
         with self._lock:
             self._misses += 1
             self._made += 1
+            if key is not None:
+                self._note_passed(key, size_bytes)
 
     def make_room(self, size_bytes: int) -> None:
         """Hold as many bytes, within the budget, from now on: who sweeps knows what it comes back to."""

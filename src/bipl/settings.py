@@ -12,6 +12,8 @@ Variable               Default    Meaning
 `BIPL_CORRUPT_TILES`   raise      `raise`, or `background` to read broken tiles as background
 `BIPL_DOWN`            area       How levels are halved: `area` lets codecs decode at half the size,
                                   `box` decodes in full and averages, `gauss` in full and smooths
+`BIPL_JPEG_PARTS`      on         `off` decodes JPEG tiles whole, or down to a row, even where TurboJPEG 3
+                                  is installed and can leave out the rest
 `BIPL_SUBPIX`          on         `off` takes the nearest pixel instead of resampling: faster
 `BIPL_ICC`             off        `on` applies embedded colour profiles where `Slide.open` is not told
 `BIPL_CLAHE`           off        How `norm` evens: `on`, or how steep a curve may be (2), equalises in
@@ -40,6 +42,7 @@ from typing import Literal, NoReturn
 _CHOICES = {
     'corrupt_tiles': ('raise', 'background'),
     'down': ('area', 'box', 'gauss'),
+    'jpeg_parts': (True, False),
     'subpix': (True, False),
     'icc': (True, False),
     'bif_placement': ('mean', 'joints'),
@@ -80,6 +83,9 @@ class Settings:
     down
         How levels are halved: `area` lets codecs decode at half the size, `box` decodes in full and
         averages two by two pixels, `gauss` in full and smooths.  None shifts the picture.
+    jpeg_parts
+        Whether only what a box sees of a JPEG tile is decoded, where TurboJPEG 3 is installed; pixels are the
+        same.
     subpix
         Whether scales between octaves are resampled; False takes the nearest pixel.
     icc
@@ -104,6 +110,7 @@ class Settings:
     threads: int = 0
     corrupt_tiles: str = 'raise'
     down: str = 'area'
+    jpeg_parts: bool = True
     subpix: bool = True
     icc: bool = False
     clahe: float = 0.0

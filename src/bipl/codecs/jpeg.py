@@ -49,6 +49,7 @@ class StreamHead(NamedTuple):
     `is_subsampled` says whether components differ in resolution, as only chroma does; `adobe_transform`
     is None without Adobe's marker.  `height_at` is where the frame has its height.  `row_height` is that of
     a row of blocks, in pixels, where they follow one another from top to bottom without restarts; else 0.
+    `column_width` is that of a column.
     """
 
     frame: int
@@ -61,6 +62,7 @@ class StreamHead(NamedTuple):
     adobe_transform: int | None
     height_at: int
     row_height: int
+    column_width: int
 
 
 # The bytes before the last scan that was read, and what they said: most tiles of a level agree in them.
@@ -145,6 +147,7 @@ def _head(
         adobe_transform=adobe,
         height_at=height_at,
         row_height=_BLOCK * max(factors & 15 for factors in sampling) if is_one_pass else 0,
+        column_width=_BLOCK * max((factors >> 4 for factors in sampling), default=0),
     )
 
 
@@ -176,7 +179,7 @@ class _Plan(NamedTuple):
 _last_plan: tuple[StreamHead, SegmentFormat, tuple[int, int], _Plan] | None = None
 
 
-def _plan(head: StreamHead, form: SegmentFormat, shape: tuple[int, int]) -> _Plan:
+def plan_of(head: StreamHead, form: SegmentFormat, shape: tuple[int, int]) -> _Plan:
     """Return how to decode a stream, if it claims no more than it may."""
     global _last_plan  # noqa: PLW0603 - as above
     memo = _last_plan
@@ -195,7 +198,7 @@ def _plan(head: StreamHead, form: SegmentFormat, shape: tuple[int, int]) -> _Pla
 def decode(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
     """Decode a JPEG stream to grey, RGB, or its own samples where it is neither."""
     head = read_head(data)
-    plan = _plan(head, form, shape)
+    plan = plan_of(head, form, shape)
     if plan.space is not None:
         return _decode_eight_bits(data, head, form, plan, 0)
     array: Array = imagecodecs.jpeg_decode(
@@ -218,7 +221,7 @@ def decode_reduced(data: Buffer, form: SegmentFormat, shape: tuple[int, int], ti
         If it has more bits, or is lossless.
     """
     head = read_head(data)
-    plan = _plan(head, form, shape)
+    plan = plan_of(head, form, shape)
     if plan.space is None:
         raise ValueError(f'expected a JPEG stream of 8 bits, found one of {head.bits}, frame {head.frame:#x}')
     return _decode_eight_bits(data, head, form, plan, times)
@@ -236,7 +239,7 @@ def decode_rows(data: Buffer, form: SegmentFormat, shape: tuple[int, int], times
         If it has to be decoded in full, or does not decode.
     """
     head = read_head(data)
-    plan = _plan(head, form, shape)
+    plan = plan_of(head, form, shape)
     cut = _cut(head, plan, rows, times)
     if not cut or head.height != shape[0] or plan.space is None:
         raise ValueError(f'expected a stream whose rows from {rows} on can be left out')
@@ -262,7 +265,7 @@ def decode_into(  # noqa: PLR0917 - as decoders in the table are called
         If it is not as the directory has it, or does not decode.
     """
     head = read_head(data)
-    plan = _plan(head, form, shape)
+    plan = plan_of(head, form, shape)
     if plan.space is None or not plan.is_expected or out.shape[:2] != reduced(shape, times):
         raise ValueError(f'expected a stream of {shape} pixels of 8 bits')
     cut = _cut(head, plan, rows, times) if rows else 0
@@ -310,7 +313,7 @@ def _decode_eight_bits(
     if plan.is_expected and out is None:
         make = np.empty if cut else form.empty  # tops are of many sizes, which would all have memory waiting
         buffer = make((height, width, form.samples), _UINT8)
-    stream = _complete(data, head, plan.start, cut)
+    stream = complete(data, head, plan.start, cut)
     options = {'min_height': height, 'min_width': width, 'min_factor': 1} if times else {}
     decoded = _decode_strictly(stream, plan.space or 'RGB', buffer, options, is_cut=bool(cut))
     return decoded if buffer is None else buffer
@@ -378,7 +381,7 @@ def _start(form: SegmentFormat, colours: str | None) -> bytes | None:
     return b''.join((_FIRST, _ADOBE_MARKERS[colours], body))
 
 
-def _complete(data: Buffer, head: StreamHead, start: bytes | None, cut: int) -> Buffer:
+def complete(data: Buffer, head: StreamHead, start: bytes | None, cut: int) -> Buffer:
     """Give a stream what it lacks, and another height if one is given."""
     view = memoryview(data)
     if cut:

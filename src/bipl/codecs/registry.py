@@ -1,7 +1,8 @@
 """The one table from compression number to decoder."""
 
 from bipl.codecs import claims, images, jpeg, lzw, packed
-from bipl.codecs.segment import Decoder, IntoDecoder, ReducedDecoder, RowDecoder
+from bipl.codecs.jpeg_parts import decode_part
+from bipl.codecs.segment import Decoder, IntoDecoder, PartDecoder, ReducedDecoder, RowDecoder
 
 _DEFLATE = packed.with_size(packed.named('deflate_decode'))
 _ZSTD = packed.with_size(packed.named('zstd_decode'))
@@ -54,6 +55,9 @@ ROW_DECODERS: dict[int, RowDecoder] = {7: jpeg.decode_rows, 33007: jpeg.decode_r
 
 INTO_DECODERS: dict[int, IntoDecoder] = {7: jpeg.decode_into, 33007: jpeg.decode_into}
 """Decoders that can be given the memory to decode into, of those numbers that have one."""
+
+PART_DECODERS: dict[int, PartDecoder] = {7: decode_part, 33007: decode_part}
+"""Decoders that can leave out all but a part, of those numbers that have one."""
 
 GENERAL_COMPRESSIONS = frozenset((1, 5, 8, 32773, 32946, 34925, 34926, 50000, 50013))
 """Numbers of compressors that know nothing of images: what they give back is as the directory describes."""

@@ -76,6 +76,12 @@ IntoDecoder: TypeAlias = Callable[[Buffer, SegmentFormat, tuple[int, int], Array
 """The same into an array of (h, w, samples), down to a row of the segment or further, all of it for 0, and at
 `1 / 2**times`.  Returns what is decoded of the array; where that cannot be, it is a ValueError."""
 
+PartDecoder: TypeAlias = Callable[
+    [Buffer, SegmentFormat, tuple[int, int], Array, tuple[int, int], Array], bool
+]
+"""What lies at a corner (y, x) of a segment, into an array of (h, w, samples); the last one is to work in.
+Returns whether that could be."""
+
 
 ReducedDecoder: TypeAlias = Callable[[Buffer, SegmentFormat, tuple[int, int], int], Array]
 """The same at `1 / 2**times`, the last argument; sizes are rounded up."""

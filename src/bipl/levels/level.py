@@ -9,8 +9,9 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 
 from bipl.cache import TileCache, process_cache
-from bipl.errors import BiplError, CorruptTileError
+from bipl.errors import BiplError
 from bipl.geometry import BOTTOM, Box, Grid, Placement
+from bipl.levels.decoding import TileDecoder
 from bipl.levels.image import Array, Image, Recipe
 from bipl.levels.lease import Lease
 from bipl.levels.need import Need
@@ -18,8 +19,7 @@ from bipl.levels.passing import passing_of
 from bipl.levels.pasting import paste
 from bipl.levels.pooled import octave_tiles
 from bipl.levels.shrink import shrunk_tile
-from bipl.levels.source import FarSource, FlatSource, IntoSource, RowwiseSource, TileSource
-from bipl.levels.thrift import Thrift
+from bipl.levels.source import FarSource, FlatSource, TileSource
 from bipl.levels.walk import Walk
 from bipl.parallel import usable_cores
 from bipl.settings import Settings
@@ -81,19 +81,13 @@ class ImageLevel(Image):
         self._grid = source.grid
         self._shape = (*source.grid.shape, source.channels)
         self._tile_bytes = prod(source.grid.tile_shape) * source.channels * source.dtype.itemsize
-        self._channels = [(source.channels + i,) for i in range(1 + getattr(source, 'has_alpha', False))]
         self._is_costly = getattr(source, 'is_costly', True)
         self._gathers: bool = getattr(source, 'gathers', False)
         # What is but copied lies in the system's cache already.
         self._is_cached = self._is_costly or self._gathers
-        # What comes from afar has to come whole; a tile that is broken below is background in all of it.
-        is_whole = self._gathers or settings.corrupt_tiles == 'background'
-        is_rowwise = not is_whole and getattr(source, 'is_rowwise', False)
-        self._decode_rows = cast('RowwiseSource', source).decode_rows if is_rowwise else None
-        decodes_into = getattr(source, 'decodes_into', False)
-        self._decode_into = cast('IntoSource', source).decode_into if decodes_into else None
+        self._decoder = TileDecoder(source, settings, self._cache)
         self._lay = cast('FlatSource', source).lay if getattr(source, 'is_flat', False) else None
-        self._thrift, self._passing = Thrift(), passing_of(source, self._cache)
+        self._passing = passing_of(source, self._cache)
         self._dtype = source.dtype
         self._lease = lease
         self._finer = finer
@@ -169,7 +163,7 @@ class ImageLevel(Image):
 
     def _read_tiles(self, out: Array, box: Box, walk: Walk | None) -> None:
         missing: dict[int, list[Use]] = {}
-        bottom = box.y1 if self._decode_rows is not None and not self._cache.is_swept else BOTTOM
+        bottom = box.y1 if self._decoder.is_rowwise and not self._cache.is_swept else BOTTOM
         places = list(self._grid.touching(box))
         for place, pixels in zip(places, self._cached(places, bottom), strict=True):
             if pixels is None:
@@ -226,9 +220,9 @@ class ImageLevel(Image):
         tile = place.tile
         if self._is_cached:
             key, rows, keeps = (self._key, tile), place.rows_above(bottom), memory is None
-            pixels = self._cache.get(key, self._decoded, tile, rows, memory, rows=rows, keeps=keeps)
+            pixels = self._cache.get(key, self._decoder.decode, tile, rows, memory, rows=rows, keeps=keeps)
         else:
-            pixels = self._decoded(tile, place.rows_above(BOTTOM))
+            pixels = self._decoder.decode(tile, place.rows_above(BOTTOM))
         if pixels is None and self._finer is not None:
             name = self._key, tile, *self._rendered_for
             pixels = self._cache.get(name, shrunk_tile, self._finer, self.downsample_yx, place)
@@ -247,7 +241,7 @@ class ImageLevel(Image):
         pixels = self._cached([place], bottom)[0] if self._cache.has((self._key, tile)) else None
         if pixels is None:
             self._cache.count_made()
-            pixels = self._decoded(tile, place.rows_above(bottom), out)
+            pixels = self._decoder.decode(tile, place.rows_above(bottom), out)
         if pixels is None and self._finer is not None:
             return shrunk_tile(self._finer, self.downsample_yx, place)
         return pixels
@@ -257,11 +251,13 @@ class ImageLevel(Image):
 
         That is so where enough is asked for again, and where a walk comes back to it.
         """
-        (_, box, place), passing = uses[0], self._passing
+        (out, box, place), passing = uses[0], self._passing
         memory = None if passing is None else passing.memory_for(box, place, walk)
-        pixels = self.tile_at(place, bottom, memory)
-        for out, box, piece in uses:
-            paste(out, box, piece, self._fill if pixels is None else pixels, self._fill)
+        is_laid = memory is not None and len(uses) == 1 and self._decoder.lay_part(out, box, place, memory)
+        if not is_laid:
+            pixels = self.tile_at(place, bottom, memory)
+            for out, box, piece in uses:
+                paste(out, box, piece, self._fill if pixels is None else pixels, self._fill)
         if passing is not None and memory is not None:
             passing.give_back(memory)
 
@@ -324,31 +320,6 @@ class ImageLevel(Image):
                     read(uses)
             for uses in later:
                 lay(uses)
-
-    def _decoded(self, tile: int, needed: int, out: Array | None = None) -> Array | None:
-        """Decode a tile; None for an absent one, and for a broken one if that is set.
-
-        Where only its first rows are needed, it may be these; where an array is given, it may be used.
-        """
-        try:
-            if out is not None and self._decode_into is not None:
-                pixels = self._decode_into(tile, out, 0 if self._decode_rows is None else needed)
-            elif self._decode_rows is not None:
-                has_top = self._cache.has((self._key, tile))
-                rows = self._thrift.rows(needed, self._grid.tile_shape[0], has_top=has_top)
-                pixels = self._decode_rows(tile, rows) if rows else self._source.decode(tile)
-            else:
-                pixels = self._source.decode(tile)
-        except CorruptTileError:
-            if self.settings.corrupt_tiles == 'raise':
-                raise
-            return None
-        if pixels is not None and (pixels.dtype != self._dtype or pixels.shape[2:] not in self._channels):
-            raise TypeError(
-                f'{self._source.name}: tile {tile}: expected (h, w, {self._shape[2]}) of {self._dtype}, '
-                f'found {pixels.shape} of {pixels.dtype}'
-            )
-        return pixels
 
     @property
     def _rendered_for(self) -> tuple[Hashable, ...]:

@@ -127,6 +127,30 @@ class IntoSource(TileSource, Protocol):
 
 
 @runtime_checkable
+class PartSource(TileSource, Protocol):
+    """A `TileSource` that can decode a part of a tile alone.
+
+    Attributes
+    ----------
+    decodes_parts
+        Whether it can, of its tiles as they mostly are.
+    """
+
+    @property
+    def decodes_parts(self) -> bool:
+        """See the class."""
+        ...
+
+    def decode_part(self, tile: int, out: Array, corner: tuple[int, int], memory: Array) -> bool:
+        """Decode what lies at a corner (y, x) of a tile into an array, and say whether that could be.
+
+        If not, for whatever reason, the array holds anything, and the tile is decoded otherwise.  `memory` is
+        to work in, of a whole tile's shape.
+        """
+        ...
+
+
+@runtime_checkable
 class FlatSource(TileSource, Protocol):
     """A `TileSource` that copies boxes faster than tile by tile.
 

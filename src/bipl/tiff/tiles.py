@@ -2,11 +2,12 @@
 
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from bipl.codecs.registry import DECODERS, INTO_DECODERS, REDUCED_DECODERS, ROW_DECODERS
+from bipl.codecs.registry import DECODERS, INTO_DECODERS, PART_DECODERS, REDUCED_DECODERS, ROW_DECODERS
 from bipl.codecs.segment import Array, Buffer, IntoDecoder, SegmentFormat, fit, reduced
 from bipl.errors import CorruptSlideError, CorruptTileError, MissingDependencyError
 from bipl.geometry import Box, RegularGrid
@@ -61,8 +62,10 @@ class TiffTiles:
         Of what `decode` returns.
     places
         Where its segments, tiles or strips of a plane, lie in the file; `locate` is theirs.
-    decodes_into
-        Whether `decode_into` does, but for odd tiles.
+    decodes_into, decodes_parts
+        Whether `decode_into` and `decode_part` do, but for odd tiles.
+    is_costly
+        Whether decoding takes much longer than copying.
     gathers
         Whether it pays to say beforehand which tiles will be decoded: where the file is on a server.
 
@@ -83,27 +86,23 @@ class TiffTiles:
         self._plane_samples = 1 if self.image.is_separate else self.image.samples
         self._plane_segments = self.image.grid.rows * self.image.grid.columns
         self._row_bytes = -(-self.image.tile_width * self._plane_samples * self.image.bits // 8)
-        self._decoded_bytes = (
-            self.image.tile_height
-            * self.image.tile_width
-            * self._plane_samples
-            * self.image.stored_dtype.itemsize
-        )
-        self._least_bytes = (
-            self._decoded_bytes // _MOST_EXPANSION if self._decoded_bytes > _SURELY_DECODED_BYTES else 0
-        )
+        tile_shape = self.image.tile_height, self.image.tile_width, self._plane_samples
+        self._decoded_bytes = prod(tile_shape) * self.image.stored_dtype.itemsize
+        is_suspicious = self._decoded_bytes > _SURELY_DECODED_BYTES
+        self._least_bytes = self._decoded_bytes // _MOST_EXPANSION if is_suspicious else 0
         self._most_bytes = 4 * self._decoded_bytes + _MOST_EXTRA_BYTES
-        whole = self.image.grid
         self.grid: RegularGrid = cut_grid(self.image, self._plane_samples, self._row_bytes)
-        self._is_cut = self.grid.tile_shape != whole.tile_shape
+        self._is_cut = self.grid.tile_shape != self.image.grid.tile_shape
         self._decode = DECODERS[self.image.compression]
+        self.is_costly = self.image.compression != 1
         self.places = SegmentPlaces(directory, self.image, self._row_bytes)
         self.locate = self.places.locate
         self._colours = Colours(directory, self.image)
         is_shown = self._planes == 1 and self.dtype == np.uint8 and self._colours.are_stored
         into = INTO_DECODERS.get(self.image.compression)
         self._into: IntoDecoder | None = into if is_shown and not self._is_cut else None
-        self.decodes_into = self._into is not None
+        self._part = None if self._into is None else PART_DECODERS.get(self.image.compression)
+        self.decodes_into, self.decodes_parts = self._into is not None, self._part is not None
 
     def rename(self, title: str) -> None:
         """Set what the image is called in messages."""
@@ -162,6 +161,15 @@ class TiffTiles:
                 pass
         return self._decoded(tile, times)
 
+    def decode_part(self, tile: int, out: Array, corner: tuple[int, int], memory: Array) -> bool:
+        """Decode what lies at a corner (y, x) of a tile into an array, and say whether that could be."""
+        with suppress(Exception):  # `decode` says what is wrong
+            offset, size = self.locate(tile)
+            if self._part is not None and size:
+                data = self._stored(tile, offset, size)
+                return self._part(data, self._format, self.grid.tile_shape, out, corner, memory)
+        return False
+
     @lazy
     def is_rowwise(self) -> bool:
         """Whether tiles can be decoded from the top down as far as they are needed, in less time."""
@@ -214,11 +222,6 @@ class TiffTiles:
                     offset, size, _ = self._place(tile, plane)
                     ranges.append((offset, min(size, self._most_bytes)))
         return ranges
-
-    @lazy
-    def is_costly(self) -> bool:
-        """Whether decoding takes much longer than copying."""
-        return self.image.compression != 1
 
     @lazy
     def is_flat(self) -> bool:
@@ -289,11 +292,8 @@ class TiffTiles:
 
     def icc_profile(self) -> bytes | None:
         """Return the colour profile that the directory embeds, None if there is none."""
-        return (
-            (self.directory.bytes(Tag.ICCProfile) or None)
-            if self.directory.holds_text(Tag.ICCProfile)
-            else None
-        )
+        is_there = self.directory.holds_text(Tag.ICCProfile)
+        return (self.directory.bytes(Tag.ICCProfile) or None) if is_there else None
 
     def _segment(self, tile: int) -> tuple[int, int]:
         """Return the segment that holds a tile's first plane, and the byte at which the tile begins in it."""

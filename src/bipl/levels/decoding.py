@@ -1,0 +1,92 @@
+"""How a level decodes a tile: whole, from the top down, into memory that is there, or a part of it alone."""
+
+from collections.abc import Callable
+from typing import cast
+
+from bipl.cache import TileCache
+from bipl.codecs import turbojpeg
+from bipl.errors import CorruptTileError
+from bipl.geometry import Box, Placement
+from bipl.lazy import lazy
+from bipl.levels.source import Array, IntoSource, PartSource, RowwiseSource, TileSource
+from bipl.levels.thrift import Thrift
+from bipl.settings import Settings
+
+
+class TileDecoder:
+    """Decodes tiles of a source under a slide's settings.
+
+    Thread-safe as the source is.
+
+    Attributes
+    ----------
+    is_rowwise
+        Whether less than a whole tile may be decoded.
+    """
+
+    def __init__(self, source: TileSource, settings: Settings, cache: TileCache) -> None:
+        self._source, self._settings, self._cache = source, settings, cache
+        self._channels = [(source.channels + i,) for i in range(1 + getattr(source, 'has_alpha', False))]
+        # What comes from afar has to come whole; a tile that is broken below is background in all of it.
+        is_whole = getattr(source, 'gathers', False) or settings.corrupt_tiles == 'background'
+        self.is_rowwise: bool = not is_whole and getattr(source, 'is_rowwise', False)
+        self._rows = cast('RowwiseSource', source).decode_rows if self.is_rowwise else None
+        decodes_into = getattr(source, 'decodes_into', False)
+        self._into = cast('IntoSource', source).decode_into if decodes_into else None
+        self._thrift = Thrift()
+
+    @lazy
+    def _part(self) -> Callable[[int, Array, tuple[int, int], Array], bool] | None:
+        """What decodes parts; looked for when the first is wanted, since a library is loaded then."""
+        if not (
+            self._settings.jpeg_parts and self.is_rowwise and getattr(self._source, 'decodes_parts', False)
+        ):
+            return None
+        return cast('PartSource', self._source).decode_part if turbojpeg.load() is not None else None
+
+    def decode(self, tile: int, needed: int, out: Array | None = None) -> Array | None:
+        """Decode a tile; None for an absent one, and for a broken one if that is set.
+
+        Where only its first rows are needed, it may be these; where an array is given, it may be used.
+        """
+        source = self._source
+        try:
+            if out is not None and self._into is not None:
+                pixels = self._into(tile, out, needed if self.is_rowwise else 0)
+            elif self._rows is not None:
+                has_top = self._cache.has((source.key, tile))
+                rows = self._thrift.rows(needed, source.grid.tile_shape[0], has_top=has_top)
+                pixels = self._rows(tile, rows) if rows else source.decode(tile)
+            else:
+                pixels = source.decode(tile)
+        except CorruptTileError:
+            if self._settings.corrupt_tiles == 'raise':
+                raise
+            return None
+        if pixels is not None and (pixels.dtype != source.dtype or pixels.shape[2:] not in self._channels):
+            raise TypeError(
+                f'{source.name}: tile {tile}: expected (h, w, {source.channels}) of {source.dtype}, '
+                f'found {pixels.shape} of {pixels.dtype}'
+            )
+        return pixels
+
+    def lay_part(self, out: Array, box: Box, place: Placement, memory: Array) -> bool:
+        """Decode what a box sees of a tile into the box's array, and say whether that could be.
+
+        Two threads that see parts of a tile at once each decode their own.  A tile that is kept, or is being
+        made, is left to the cache; so is one of which nearly all is seen.
+
+        Parameters
+        ----------
+        memory
+            To work in, of a whole tile's shape.
+        """
+        key = self._source.key, place.tile
+        if self._part is None or self._cache.has(key) or self._cache.is_made(key):
+            return False
+        y0, x0 = max(place.y0, box.y0), max(place.x0, box.x0)
+        seen = out[y0 - box.y0 : min(place.y1, box.y1) - box.y0, x0 - box.x0 : min(place.x1, box.x1) - box.x0]
+        if not self._part(place.tile, seen, (y0 - place.y, x0 - place.x), memory):
+            return False
+        self._cache.count_made(key, memory.nbytes)
+        return True
