@@ -14,9 +14,10 @@ from bipl.cache import process_cache
 from bipl.codecs import turbojpeg
 from bipl.codecs.jpeg_parts import decode_part
 from bipl.codecs.turbojpeg import Part, TurboJpeg
-from tests.builders.patterns import smooth_image
+from tests.builders.jpeg import Subsampling
+from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.svs import build_svs
-from tests.builders.tiff import Directory, build_tiff
+from tests.builders.tiff import Directory, JpegOptions, build_tiff
 
 HEIGHT, WIDTH, TILE = 1100, 1300, 160
 DATA = build_svs(smooth_image(HEIGHT, WIDTH), downsamples=(1,), tile=TILE)
@@ -144,22 +145,6 @@ def boxes(count: int, most: int = 256) -> Iterator[tuple[slice, slice]]:
         yield slice(y, y + height), slice(x, x + width)
 
 
-def subsampled(sampling: str, photometric: str = 'ycbcr') -> bytes:
-    grey = photometric == 'minisblack'
-    image = smooth_image(HEIGHT, WIDTH)
-    return build_tiff(
-        [
-            Directory(
-                image=np.ascontiguousarray(image[:, :, :1]) if grey else image,
-                tile=(TILE, TILE),
-                compression='jpeg',
-                photometric=photometric,
-                **({} if grey else {'subsampling': sampling}),
-            )
-        ]
-    )
-
-
 @needs_library
 @pytest.mark.usefixtures('is_large')
 def test_slides_read_in_parts_are_what_they_are(taken: list[bool]) -> None:
@@ -172,6 +157,21 @@ def test_slides_read_in_parts_are_what_they_are(taken: list[bool]) -> None:
         for box in boxes(150):
             np.testing.assert_array_equal(slide[box], whole[box])
     assert taken.count(True) > 150
+
+
+@needs_library
+@pytest.mark.usefixtures('is_large')
+@pytest.mark.parametrize('subsampling', ['444', '422', '420', '440', '411', None])
+def test_tiles_of_any_chroma_are_read_in_parts(taken: list[bool], subsampling: Subsampling | None) -> None:
+    image = noise_image(HEIGHT, WIDTH, 1 if subsampling is None else 3, 'u1')
+    options = JpegOptions(tables=True) if subsampling is None else JpegOptions(subsampling=subsampling)
+    colour = 'grey' if subsampling is None else 'ycbcr'
+    tiles = {'tile': (TILE, 128), 'compression': 'jpeg', 'photometric': colour, 'jpeg': options}
+    with Slide.open(build_tiff([Directory(image=image, **tiles)])) as slide:
+        whole = slide.numpy()
+        for box in boxes(60):
+            np.testing.assert_array_equal(slide[box], whole[box])
+    assert taken.count(True) > 60
 
 
 @needs_library
