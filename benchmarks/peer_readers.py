@@ -99,8 +99,9 @@ class PeerReader(ABC):
 
 
 class Bipl(PeerReader):
-    """bipl, of this checkout."""
+    """bipl, of this checkout; TurboJPEG is not required, and has rows of its own."""
 
+    packages = ('turbojpeg',)
     imports = ('bipl', 'bipl.slide.facade')
 
     def __init__(self, slide: SlideFacts) -> None:

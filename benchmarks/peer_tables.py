@@ -7,6 +7,9 @@ from typing import NamedTuple, TypeAlias
 from benchmarks.peer_process import Outcome
 
 OURS, OURS_ALONE, PLAIN = 'bipl', 'bipl, 1 thread', 'plain'
+# With TurboJPEG 3, which is not required.
+OURS_IN_PARTS, OURS_IN_PARTS_ALONE = 'bipl[turbojpeg]', 'bipl[turbojpeg], 1 thread'
+_NO_PEERS = (PLAIN, OURS, OURS_ALONE, OURS_IN_PARTS, OURS_IN_PARTS_ALONE)
 
 # Of bipl's wall time in that of the fastest peer whose pixels are right; with two callers one for all.
 AIMS = {
@@ -46,7 +49,7 @@ class Tables:
         self.workloads = list(dict.fromkeys(key.workload for key in found))
         self.threads = sorted({key.threads for key in found})
         subjects = dict.fromkeys(key.subject for key in found)
-        self.subjects = sorted(subjects, key=lambda name: (name not in {PLAIN, OURS, OURS_ALONE}, name))
+        self.subjects = sorted(subjects, key=lambda name: (name not in _NO_PEERS, name))
 
     def median(self, key: Key, field: str = 'wall') -> float | None:
         """Return the median of a field over the rounds, None for what was not measured."""
@@ -66,11 +69,7 @@ class Tables:
 
     def peers(self, workload: str) -> list[str]:
         """Return the peers that count in a workload."""
-        return [
-            name
-            for name in self.subjects
-            if name not in {PLAIN, OURS, OURS_ALONE} and workload not in self._wrong[name]
-        ]
+        return [name for name in self.subjects if name not in _NO_PEERS and workload not in self._wrong[name]]
 
     def fastest(self, workload: str, threads: int) -> str | None:
         """Return the peer that counts and is fastest."""
@@ -101,15 +100,19 @@ class Tables:
                 return '-' if seconds is None else f'{1000 * seconds:.0f}' + ' (wrong)' * is_wrong
 
             yield self.row(name, cell)
-        yield self.row('bipl / fastest peer', lambda workload: self._against_peer(workload, threads))
+        for name in (OURS, OURS_IN_PARTS):
+            yield self.row(
+                f'{name} / fastest peer',
+                lambda workload, name=name: self._against_peer(name, workload, threads),  # type: ignore[misc]
+            )
         yield self.row('aim', lambda workload: _number(self.aim(workload, threads)))
         yield self.row('bipl / plain', lambda workload: self._against_plain(workload, threads))
 
-    def _against_peer(self, workload: str, threads: int) -> str:
+    def _against_peer(self, name: str, workload: str, threads: int) -> str:
         peer = self.fastest(workload, threads)
         if peer is None:
             return '-'
-        ratio = self.ratio(Key(workload, threads, OURS), Key(workload, threads, peer))
+        ratio = self.ratio(Key(workload, threads, name), Key(workload, threads, peer))
         return f'{_number(ratio)} {peer}'
 
     def _against_plain(self, workload: str, threads: int) -> str:
@@ -158,7 +161,7 @@ class Tables:
     def speedups(self) -> Iterable[str]:
         """Yield the table of how much faster two callers are than one, each library with one thread."""
         yield self.head('1 caller / 2 callers')
-        for name in (PLAIN, OURS_ALONE):
+        for name in (PLAIN, OURS_ALONE, OURS_IN_PARTS_ALONE):
             yield self.row(
                 name,
                 lambda workload, name=name: _number(  # type: ignore[misc]

@@ -49,8 +49,11 @@ class Subject:
 
 SUBJECTS = {
     'plain': Subject(PLAIN, {}),
-    **{name: Subject(name, {}) for name in READERS},
-    'bipl, 1 thread': Subject('bipl', {'BIPL_THREADS': '1'}),
+    **{name: Subject(name, {}) for name in READERS if name != 'bipl'},
+    'bipl': Subject('bipl', {'BIPL_JPEG_PARTS': 'off'}),  # as it is without TurboJPEG
+    'bipl, 1 thread': Subject('bipl', {'BIPL_JPEG_PARTS': 'off', 'BIPL_THREADS': '1'}),
+    'bipl[turbojpeg]': Subject('bipl', {}),
+    'bipl[turbojpeg], 1 thread': Subject('bipl', {'BIPL_THREADS': '1'}),
 }
 
 

@@ -166,7 +166,7 @@ def test_tiles_of_any_chroma_are_read_in_parts(taken: list[bool], subsampling: S
     image = noise_image(HEIGHT, WIDTH, 1 if subsampling is None else 3, 'u1')
     options = JpegOptions(tables=True) if subsampling is None else JpegOptions(subsampling=subsampling)
     colour = 'grey' if subsampling is None else 'ycbcr'
-    tiles = {'tile': (TILE, 128), 'compression': 'jpeg', 'photometric': colour, 'jpeg': options}
+    tiles = {'tile': (TILE, 256), 'compression': 'jpeg', 'photometric': colour, 'jpeg': options}
     with Slide.open(build_tiff([Directory(image=image, **tiles)])) as slide:
         whole = slide.numpy()
         for box in boxes(60):
