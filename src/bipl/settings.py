@@ -173,7 +173,7 @@ def _parse(name: str, text: str) -> object:
     """Turn the text of one variable into the value of its setting."""
     if name == 'drivers':
         return _names(text)
-    if name in {'subpix', 'icc'}:
+    if name in {'jpeg_parts', 'subpix', 'icc'}:
         return _SWITCHES.get(text.strip().lower(), text)
     if name in {'clahe', 'remote_timeout'}:
         return _switch_or_number(text)
