@@ -32,7 +32,7 @@ def test_variables_are_read_when_they_change(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize('name', ['jpeg_parts', 'subpix', 'icc'])
 @pytest.mark.parametrize(('text', 'expected'), [('on', True), (' Off', False), ('1', True), ('no', False)])
-def test_switches_take_words(name: str, text: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
+def test_switches_take_words(name: str, text: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f'BIPL_{name.upper()}', text)
     assert getattr(bipl.env, name) is expected
 
