@@ -21,9 +21,9 @@ from bipl.levels.walk import Walk
 _LEAST_BYTES, _MOST_BYTES = 2**15, 2**21
 # The share of tiles asked for again is that of the last so many, or of all so far and a few that were not.
 _MOST_COUNTED, _FEW = 256, 8
-# The share from which on keeping pays: where a tile is decoded into memory at hand if it is not kept, and
-# where it is in new memory anyway, or takes long to decode.
-_LEAST_SHARE, _LEAST_SHARE_OF_NEW = 0.25, 0.05
+# The share from which on keeping pays: where a tile is decoded into memory at hand if it is not kept, and, in
+# walks only, where it is in new memory anyway and takes long to decode.
+_LEAST_SHARE, _LEAST_SHARE_OF_WALKS = 0.25, 0.05
 
 
 class Passing:
@@ -40,7 +40,7 @@ class Passing:
     shape, dtype
         Of a whole tile, (h, w, c).
     decodes_into
-        Whether tiles can be decoded into memory that is given.
+        Whether tiles can be decoded into memory that is given.  If not, all but those of walks are kept.
     """
 
     def __init__(
@@ -54,7 +54,8 @@ class Passing:
     ) -> None:
         self._cache, self._key = cache, key
         self._shape, self._dtype = shape, dtype
-        self._least_share = _LEAST_SHARE if decodes_into else _LEAST_SHARE_OF_NEW
+        self._decodes_into = decodes_into
+        self._least_share = _LEAST_SHARE if decodes_into else _LEAST_SHARE_OF_WALKS
         self._here = threading.local()
         self._share, self._counted = 0.0, _FEW
         self._walk = Walk()
@@ -81,7 +82,9 @@ class Passing:
         else:
             self._counted = counted = min(self._counted + 1, _MOST_COUNTED)
             self._share -= self._share / counted
-        if self._share > self._least_share or (walk is not None and walk.comes_back(box, place)):
+        if self._share > self._least_share:
+            return None
+        if walk.comes_back(box, place) if walk is not None else not self._decodes_into:
             return None
         # It is taken from its place: a finalizer may read the same level in this thread meanwhile.
         memory: Array | None = self._here.__dict__.pop('memory', None)
