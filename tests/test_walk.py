@@ -151,6 +151,36 @@ def test_shapes_that_differ_by_a_pixel_are_of_one_walk() -> None:
     assert len(decoder.decoded) <= 1.1 * len(tiles_of(boxes))
 
 
+def test_from_the_bottom_up_no_more_walks_are_begun() -> None:
+    decoder = Decoder()
+    rows = [[box for box in squares(320, 384) if box.y0 == y] for y in range(960, -1, -320)]
+    told = [decoder.read_all(row) for row in rows]
+    assert any(told[0])
+    assert not any(told[-1])
+
+
+def test_boxes_without_pixels_count_for_nothing() -> None:
+    decoder = Decoder()
+    assert not any(decoder.read_all([Box(5, 5, 5, 5)] * 3))
+    boxes = squares(320, 384)
+    assert all(decoder.read_all(boxes[:2])[1:])
+    assert not decoder.read(Box(0, 384, 50, 50))
+    assert all(decoder.read_all(boxes[2:]))
+
+
+def test_boxes_that_are_late_for_ever_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('bipl.levels.walk._MOST_SOON', 50)
+    walk = Walk()
+    for x in (0, 300, 600):
+        walk.continues(Box(0, 400, x, x + 400))
+    for _ in range(300):
+        box = Box(0, 400, 0, 400)
+        walk.continues(box)
+        for place in GRID.touching(box):
+            walk.comes_back(box, place)
+    assert len(walk._soon) <= 50
+
+
 @pytest.fixture
 def slide(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slide]:
     """Return a slide that is large beside what the cache holds in any case."""

@@ -27,17 +27,14 @@ from bipl.settings import Settings
 
 # Memory of tiles that are being decoded.
 _MOST_AT_WORK_BYTES = 2**24
-# Of the budget, for tiles that were asked for again.
-_KEPT_PART = 0.5
+_KEPT_PART = 0.5  # of the budget, for tiles that were asked for again
 # Memory that is new to the process costs half of decoding what it is for, so the cache takes little at
 # first, and as much again as a tile takes that it let go too early.
 FIRST_BYTES = 24 * 2**20
-# Tiles kept, after which what is held is counted anew.
-_COUNTED_EACH = 1024
+_COUNTED_EACH = 1024  # tiles kept, after which what is held is counted anew
 # Seconds after which a thread that waits for a tile looks whether it is still being made.
 _LOOKED_AFTER_S = 1.0
-# Names of tiles that were let go.
-_MOST_GONE = 4096
+_MOST_GONE = 4096  # names of tiles that were let go
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +173,12 @@ class TileCache:
         """Whether a tile is there; that it was asked for counts as nothing."""
         return key in self._tiles or key in self._kept
 
-    def is_made(self, key: Hashable) -> bool:
-        """Whether a tile is being made at this moment."""
-        return key in self._flights
+    def expects(self, key: Hashable) -> bool:
+        """Whether a tile is being made at this moment; if so, it will be kept."""
+        with self._lock:
+            if (flight := self._flights.get(key)) is not None:
+                flight.expect()
+        return flight is not None
 
     @property
     def is_swept(self) -> bool:
@@ -197,6 +197,7 @@ class TileCache:
         """Return a tile that is there, and note that it was asked for again; under the lock."""
         tile = self._tiles.get(key)
         if tile is not None:
+            self._tiles.move_to_end(key)
             if not (waited or self._here.is_sweep):
                 self._again.add(key)
         elif (tile := self._kept.get(key)) is not None:

@@ -82,7 +82,7 @@ class TileDecoder:
             To work in, of a whole tile's shape.
         """
         key = self._source.key, place.tile
-        if self._part is None or self._cache.has(key) or self._cache.is_made(key):
+        if self._part is None or self._cache.has(key) or self._cache.expects(key):
             return False
         y0, x0 = max(place.y0, box.y0), max(place.x0, box.x0)
         seen = out[y0 - box.y0 : min(place.y1, box.y1) - box.y0, x0 - box.x0 : min(place.x1, box.x1) - box.x0]

@@ -253,6 +253,8 @@ class ImageLevel(Image):
         """
         (out, box, place), passing = uses[0], self._passing
         memory = None if passing is None else passing.memory_for(box, place, walk)
+        if memory is not None and walk is not None and self._decoder.is_rowwise:
+            bottom = box.y1  # a walk that comes back needs the rest, too; this tile it does not come back to
         is_laid = memory is not None and len(uses) == 1 and self._decoder.lay_part(out, box, place, memory)
         if not is_laid:
             pixels = self.tile_at(place, bottom, memory)
@@ -304,7 +306,7 @@ class ImageLevel(Image):
         lay, later = partial(self.lay_tile, bottom=bottom, walk=walk), []
 
         def read(uses: list[Use]) -> None:
-            if self._cache.is_made((self._key, uses[0][2].tile)):  # by another thread, for a box beside
+            if self._cache.expects((self._key, uses[0][2].tile)):  # another thread is at it, for a box beside
                 later.append(uses)
             else:
                 lay(uses)

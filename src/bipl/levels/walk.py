@@ -12,6 +12,9 @@ Spans: TypeAlias = tuple[Span, Span]
 _NOWHERE: Spans = ((0, 0), (0, 0))
 # Steps by which a box may be behind others, which other threads read.
 _MOST_LATE = 8
+# Walks in a row that ended in their first row (from the bottom up, say), after which no more are begun.
+_MOST_FAILED = 3
+_MOST_SOON = 2**14
 
 
 class _Course(NamedTuple):
@@ -40,24 +43,43 @@ class Walk:
     or kept for longer.
     """
 
-    __slots__ = ('_course', '_ended', '_is_shared', '_last', '_later', '_row_before', '_soon', '_thread')
+    __slots__ = (
+        '_course',
+        '_ended',
+        '_failed',
+        '_is_shared',
+        '_last',
+        '_later',
+        '_row_before',
+        '_soon',
+        '_thread',
+    )
 
     def __init__(self) -> None:
+        self._failed = 0
+        self._ended: list[tuple[int, int]] = []
+        self._course: _Course | None = None
+        self._soon: list[tuple[int, int]] = []
+        self._later: dict[int, tuple[int, int]] = {}
         self._begin(_NOWHERE)
 
     def _begin(self, spans: Spans) -> None:
         """See the first box of what may become a walk."""
+        if self._course is not None and self._row_before is None:
+            self._failed += 1
+        self._ended.extend(self._soon)
+        self._ended.extend((0, tile) for tile in list(self._later))
         self._last = spans
-        self._course: _Course | None = None
+        self._course = None
         self._row_before: Span | None = None
         self._thread, self._is_shared = get_ident(), False
         # Tiles that are needed again, by where they end: in this row, and (by number) in the next one.
-        self._soon: list[tuple[int, int]] = []
-        self._later: dict[int, tuple[int, int]] = {}
-        self._ended: list[tuple[int, int]] = []
+        self._soon, self._later = [], {}
 
     def continues(self, box: Box) -> bool:
         """Take note of a box that is about to be read, and say whether it continues a walk."""
+        if box.is_empty or self._failed >= _MOST_FAILED:
+            return False
         spans, last = box.pair, self._last
         course = self._course
         axis = course.axis if course is not None else 1 if spans[0] == last[0] else 0
@@ -67,7 +89,8 @@ class Walk:
             step = start - last_start
             if course is None:
                 # Rows may overlap as much as their boxes do.
-                self._course = _Course(axis, step, row[1] - row[0] - max(stop - start - step, 0))
+                overlap = max(stop - start - step, 0)
+                self._course = _Course(axis, step, max(row[1] - row[0] - overlap, 1))
             elif step < course.step:
                 self._course = course._replace(step=step)
         elif course is None:
@@ -86,6 +109,7 @@ class Walk:
 
     def _turn(self, course: _Course, start: int, last_row: Span) -> None:
         """Begin the next row: what the last one left for it is needed for the last time, or once more."""
+        self._failed = 0
         row_step = min(course.row_step, start - last_row[0])
         self._course, self._row_before = course._replace(row_step=row_step), last_row
         self._ended.extend(self._soon)
@@ -107,6 +131,8 @@ class Walk:
         if bottom > row[0] + course.row_step:
             self._later[place.tile] = end, bottom
         elif end > start + course.step or (self._is_shared and first < stop - course.step):
+            if len(self._soon) >= _MOST_SOON:  # boxes that are late again and again
+                return False
             heappush(self._soon, (end, place.tile))
         else:
             return False
