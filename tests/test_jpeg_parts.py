@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from random import Random
 
+import imagecodecs
 import numpy as np
 import pytest
 import simplejpeg
@@ -135,6 +136,32 @@ def test_streams_that_are_broken_above_the_part_are_refused(library: TurboJpeg) 
         noise = random.randbytes(40)
         library.decode(stream[:cut] + noise + stream[cut + 40 :], part, out)
     assert library.decode(stream, part, out)
+
+
+def without(marker: int, stream: bytes) -> bytes:
+    """Return a stream without its segments of a marker, such as its Huffman tables."""
+    kept, at = [stream[:2]], 2
+    while stream[at + 1] != 0xDA:
+        end = at + 2 + int.from_bytes(stream[at + 2 : at + 4], 'big')
+        if stream[at + 1] != marker:
+            kept.append(stream[at:end])
+        at = end
+    return b''.join((*kept, stream[at:]))
+
+
+@needs_library
+def test_no_stream_is_decoded_with_the_tables_of_another(library: TurboJpeg) -> None:
+    huffman_tables, quantisation = 0xC4, 0xDB
+    picture = smooth_image(64, 64)
+    lacking = without(huffman_tables, simplejpeg.encode_jpeg(picture, quality=90))
+    whole = simplejpeg.decode_jpeg(lacking)  # with the usual ones
+    other = bytes(imagecodecs.jpeg8_encode(noise_image(64, 64, 3, 'u1'), level=60, optimize=True))
+    part, out = Part(0, 0, 64, 64), np.empty((64, 64, 3), np.uint8)
+    for _ in range(3):
+        assert library.decode(other, part, out)
+        assert library.decode(lacking, part, out)
+        np.testing.assert_array_equal(out, whole)
+        assert not library.decode(without(quantisation, lacking), part, out)
 
 
 def boxes(count: int, most: int = 256) -> Iterator[tuple[slice, slice]]:

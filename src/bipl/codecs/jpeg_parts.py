@@ -4,8 +4,6 @@ from bipl.codecs import turbojpeg
 from bipl.codecs.jpeg import complete, plan_of, read_head
 from bipl.codecs.segment import Array, Buffer, SegmentFormat
 
-# Of a tile, above which the whole takes little more time.
-_MOST_PART = 0.9
 _KNOWN_SAMPLES = frozenset((1, 3))
 
 
@@ -44,8 +42,6 @@ def decode_part(  # noqa: PLR0917 - as decoders in the table are called
     left = max(x // head.column_width - more, 0) * head.column_width
     right = min(x + width + more * head.column_width, head.width)
     part = turbojpeg.Part(top, left, bottom - top, right - left)
-    if part.height * part.width > _MOST_PART * head.height * head.width:
-        return False
     is_all = part == (y, x, height, width)
     target = out if is_all else memory[: part.height, : part.width]
     stream = complete(data, head, plan.start, 0)

@@ -34,6 +34,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bipl.codecs.codestream import StreamSize, stream_size
+from bipl.codecs.libraries import first_sound
 from bipl.codecs.segment import Array, Buffer
 
 # 2.4 takes what is left of a stream that breaks off for the whole.
@@ -272,14 +273,7 @@ def can_decode(size: StreamSize) -> bool:
 @cache
 def load() -> OpenJpeg | None:
     """Return the first library that decodes a known stream to known samples, None if there is none."""
-    for path in _paths():
-        try:
-            library = OpenJpeg(path)
-            if _is_sound(library):
-                return library
-        except (OSError, AttributeError, ValueError):
-            continue
-    return None
+    return first_sound(_paths(), OpenJpeg, _is_sound)
 
 
 def _paths() -> Iterator[str]:

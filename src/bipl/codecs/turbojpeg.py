@@ -16,12 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import simplejpeg
 
+from bipl.codecs.libraries import first_sound
 from bipl.codecs.segment import Array
 
 _DECOMPRESS = 1
 _FORMATS = {1: 6, 3: 0}  # TJPF_GRAY, TJPF_RGB, by their number of samples
-# Decoders at hand: no more threads than that decode at once on most machines.
-_MOST_SPARE = 64
 
 
 class Part(NamedTuple):
@@ -49,9 +48,9 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
 
 
 class TurboJpeg:
-    """The loaded library, and decoders that nobody uses at the moment.
+    """The loaded library.
 
-    Thread-safe: each call has a decoder of its own.  After a fork parent and child have copies of them.
+    Thread-safe, survives fork: it holds no state but the library's code.
 
     Parameters
     ----------
@@ -76,7 +75,6 @@ class TurboJpeg:
         self._decompress.restype = c_int
         self._decompress.argtypes = (c_void_p, c_char_p, c_size_t, c_void_p, c_int, c_int)
         self.path = path
-        self._spare: list[int] = []
 
     def decode(self, stream: bytes, part: Part, out: Array) -> bool:
         """Decode a part of a stream of 8 bits, and say whether nothing was wrong with it.
@@ -98,36 +96,25 @@ class TurboJpeg:
         address, is_fixed = out.__array_interface__['data']
         if is_fixed or out.dtype != np.uint8 or samples not in _FORMATS:
             raise ValueError(f'expected grey or RGB of 8 bits to write to, found {samples} of {out.dtype}')
-        try:
-            decoder = self._spare.pop()
-        except IndexError:
-            decoder = self._call['tj3Init'](_DECOMPRESS)
-            if not decoder:
-                raise MemoryError from None
+        # One for each stream: a decoder that is used again has the tables of the stream before.
+        decoder = self._call['tj3Init'](_DECOMPRESS)
+        if not decoder:
+            raise MemoryError
         size = len(stream)
-        is_sound = (
-            not self._call['tj3DecompressHeader'](decoder, stream, size)
-            and not self._call['tj3SetCroppingRegion'](decoder, _Region(part.x, part.y, width, height))
-            and not self._decompress(decoder, stream, size, address, pitch, _FORMATS[samples])
-        )
-        if is_sound and len(self._spare) < _MOST_SPARE:
-            self._spare.append(decoder)
-        else:
+        try:
+            return (
+                not self._call['tj3DecompressHeader'](decoder, stream, size)
+                and not self._call['tj3SetCroppingRegion'](decoder, _Region(part.x, part.y, width, height))
+                and not self._decompress(decoder, stream, size, address, pitch, _FORMATS[samples])
+            )
+        finally:
             self._call['tj3Destroy'](decoder)
-        return is_sound
 
 
 @cache
 def load() -> TurboJpeg | None:
     """Return the first library that decodes as simplejpeg does, None if there is none."""
-    for path in _paths():
-        try:
-            library = TurboJpeg(path)
-            if _is_sound(library):
-                return library
-        except (OSError, AttributeError, ValueError):
-            continue
-    return None
+    return first_sound(_paths(), TurboJpeg, _is_sound)
 
 
 def _paths() -> Iterator[str]:

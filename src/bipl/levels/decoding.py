@@ -12,6 +12,9 @@ from bipl.levels.source import Array, IntoSource, PartSource, RowwiseSource, Til
 from bipl.levels.thrift import Thrift
 from bipl.settings import Settings
 
+# Of a tile, above which the whole takes little more time.
+_MOST_PART = 0.9
+
 
 class TileDecoder:
     """Decodes tiles of a source under a slide's settings.
@@ -86,6 +89,8 @@ class TileDecoder:
             return False
         y0, x0 = max(place.y0, box.y0), max(place.x0, box.x0)
         seen = out[y0 - box.y0 : min(place.y1, box.y1) - box.y0, x0 - box.x0 : min(place.x1, box.x1) - box.x0]
+        if seen.size > _MOST_PART * memory.size:
+            return False
         if not self._part(place.tile, seen, (y0 - place.y, x0 - place.x), memory):
             return False
         self._cache.count_made(key, memory.nbytes)

@@ -14,6 +14,7 @@ _NOWHERE: Spans = ((0, 0), (0, 0))
 _MOST_LATE = 8
 # Walks in a row that ended in their first row (from the bottom up, say), after which no more are begun.
 _MOST_FAILED = 3
+# Tiles that are needed again in a row, of which is taken note.
 _MOST_SOON = 2**14
 
 
@@ -57,24 +58,24 @@ class Walk:
 
     def __init__(self) -> None:
         self._failed = 0
-        self._ended: list[tuple[int, int]] = []
-        self._course: _Course | None = None
-        self._soon: list[tuple[int, int]] = []
-        self._later: dict[int, tuple[int, int]] = {}
+        self._ended: list[int] = []  # tiles that are needed no more, to be told
         self._begin(_NOWHERE)
 
     def _begin(self, spans: Spans) -> None:
         """See the first box of what may become a walk."""
-        if self._course is not None and self._row_before is None:
-            self._failed += 1
-        self._ended.extend(self._soon)
-        self._ended.extend((0, tile) for tile in list(self._later))
         self._last = spans
-        self._course = None
+        self._course: _Course | None = None
         self._row_before: Span | None = None
         self._thread, self._is_shared = get_ident(), False
         # Tiles that are needed again, by where they end: in this row, and (by number) in the next one.
-        self._soon, self._later = [], {}
+        self._soon: list[tuple[int, int]] = []
+        self._later: dict[int, tuple[int, int]] = {}
+
+    def _end(self) -> None:
+        """Need no tile any more."""
+        self._failed += self._row_before is None
+        self._ended.extend([tile for _, tile in self._soon])
+        self._ended.extend(self._later)
 
     def continues(self, box: Box) -> bool:
         """Take note of a box that is about to be read, and say whether it continues a walk."""
@@ -101,6 +102,7 @@ class Walk:
         elif row == self._row_before or (row == last_row and last_start - start <= _MOST_LATE * course.step):
             return start != last_start  # a little late; or the same once more
         else:
+            self._end()
             self._begin(spans)
             return False
         self._last = spans
@@ -112,7 +114,7 @@ class Walk:
         self._failed = 0
         row_step = min(course.row_step, start - last_row[0])
         self._course, self._row_before = course._replace(row_step=row_step), last_row
-        self._ended.extend(self._soon)
+        self._ended.extend([tile for _, tile in self._soon])
         self._soon = []
         for tile in list(self._later):
             spans = self._later.get(tile)  # another thread may have taken it
@@ -144,8 +146,7 @@ class Walk:
         if course is None:
             return []
         reached = box.pair[course.axis][0] - course.step * self._is_shared
-        ended, self._ended = self._ended, []
-        tiles = [tile for _, tile in ended]
+        tiles, self._ended = self._ended, []
         with suppress(IndexError):  # another thread has taken the last one
             while self._soon[0][0] <= reached:
                 tiles.append(heappop(self._soon)[1])
