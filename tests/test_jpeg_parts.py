@@ -2,12 +2,17 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from io import BytesIO
+from itertools import product
 from random import Random
+from time import sleep
 
 import imagecodecs
 import numpy as np
 import pytest
 import simplejpeg
+import tifffile
+from PIL import Image
 
 import bipl
 from bipl import CorruptTileError, Slide
@@ -287,3 +292,110 @@ def test_a_library_that_decodes_otherwise_is_not_used(monkeypatch: pytest.Monkey
         assert turbojpeg.load() is None
     finally:
         turbojpeg.load.cache_clear()
+
+
+@needs_library
+@pytest.mark.usefixtures('is_large')
+def test_whole_tiles_are_decoded_where_they_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    pasted: list[object] = []
+    monkeypatch.setattr('bipl.levels.level.paste', lambda *arguments: pasted.append(arguments))
+    with bipl.env(threads=1), Slide.open(DATA) as slide:
+        whole = read_as_plain(slide)
+        for box in boxes(30, most=600):
+            np.testing.assert_array_equal(slide[box], whole[box])
+    assert not pasted
+
+
+@pytest.mark.usefixtures('is_large')
+def test_a_box_as_wide_as_a_tile_needs_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('bipl.levels.level.paste', lambda *_: pytest.fail('expected it to be there'))
+    with bipl.env(threads=1, jpeg_parts=False), Slide.open(DATA) as slide:
+        whole = read_as_plain(slide)
+        box = slice(TILE, 3 * TILE), slice(2 * TILE, 3 * TILE)
+        np.testing.assert_array_equal(slide[box], whole[box])
+
+
+def read_as_plain(slide: Slide) -> np.ndarray:
+    """Return the pixels of a slide of RGB, by tifffile."""
+    with tifffile.TiffFile(BytesIO(DATA)) as file:
+        whole: np.ndarray = file.pages[0].asarray()
+    assert whole.shape == slide.shape
+    return whole
+
+
+@needs_library
+@pytest.mark.usefixtures('is_large')
+def test_a_tile_that_threads_see_whole_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(*arguments: object) -> bool:
+        sleep(0.1)
+        return decode_part(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr('bipl.tiff.tiles.PART_DECODERS', {7: slowly})
+    process_cache().clear()
+    with bipl.env(threads=1), Slide.open(DATA) as slide:
+        whole = read_as_plain(slide)
+        begin = threading.Barrier(4)
+        found: list[np.ndarray] = []
+
+        def read() -> None:
+            begin.wait()
+            found.append(slide[150:330, 310:490])  # one tile and its neighbours' borders
+
+        threads = [threading.Thread(target=read) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert process_cache().has((slide._stored[0]._source.key, slide._stored[0]._grid.columns + 2))
+    for pixels in found:
+        np.testing.assert_array_equal(pixels, whole[150:330, 310:490])
+    assert len(found) == 4
+
+
+def tiles_with(image: np.ndarray, absent: frozenset[int] = frozenset(), **options: object) -> bytes:
+    """Return a TIFF of JPEG tiles that Pillow wrote, but for some."""
+    file = BytesIO()
+    sides = range(0, len(image), TILE), range(0, image.shape[1], TILE)
+
+    def encoded() -> Iterator[bytes]:
+        for i, (y, x) in enumerate(product(*sides)):
+            tile = np.zeros((TILE, TILE, 3), np.uint8)
+            part = image[y : y + TILE, x : x + TILE]
+            tile[: len(part), : part.shape[1]] = part
+            stream = BytesIO()
+            Image.fromarray(tile).save(stream, 'jpeg', quality=90, **options)
+            yield b'' if i in absent else stream.getvalue()
+
+    tifffile.imwrite(
+        file,
+        encoded(),
+        shape=image.shape,
+        dtype='u1',
+        tile=(TILE, TILE),
+        compression='jpeg',
+        photometric='ycbcr',
+        subsampling=(2, 2),
+    )
+    return file.getvalue()
+
+
+@needs_library
+@pytest.mark.usefixtures('is_large')
+def test_streams_that_have_no_parts_are_not_asked_for_ever(taken: list[bool]) -> None:
+    image = smooth_image(HEIGHT, WIDTH)
+    with bipl.env(threads=1), Slide.open(tiles_with(image, restart_marker_rows=1)) as slide:
+        with bipl.env(jpeg_parts=False), Slide.open(tiles_with(image, restart_marker_rows=1)) as other:
+            whole = other.numpy()
+        for box in boxes(40):
+            np.testing.assert_array_equal(slide[box], whole[box])
+    assert taken == [False] * 8
+
+
+@needs_library
+@pytest.mark.usefixtures('is_large')
+def test_tiles_that_are_not_there_say_nothing_of_the_others(taken: list[bool]) -> None:
+    data = tiles_with(smooth_image(HEIGHT, WIDTH), absent=frozenset(range(27)))
+    with bipl.env(threads=1), Slide.open(data) as slide:
+        assert (slide[5 : 3 * TILE, 5 : 7 * TILE] == 255).all()
+        slide[3 * TILE + 5 : 4 * TILE, 5:90]
+    assert taken == [True]

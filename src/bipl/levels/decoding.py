@@ -12,8 +12,8 @@ from bipl.levels.source import Array, IntoSource, PartSource, RowwiseSource, Til
 from bipl.levels.thrift import Thrift
 from bipl.settings import Settings
 
-# Of a tile, above which the whole takes little more time.
-_MOST_PART = 0.9
+# Tiles in a row that could not be decoded in parts, after which it is not tried any more.
+_MOST_REFUSED = 8
 
 
 class TileDecoder:
@@ -37,6 +37,7 @@ class TileDecoder:
         decodes_into = getattr(source, 'decodes_into', False)
         self._into = cast('IntoSource', source).decode_into if decodes_into else None
         self._thrift = Thrift()
+        self._refused = 0
 
     @lazy
     def _part(self) -> Callable[[int, Array, tuple[int, int], Array], bool] | None:
@@ -50,11 +51,14 @@ class TileDecoder:
     def decode(self, tile: int, needed: int, out: Array | None = None) -> Array | None:
         """Decode a tile; None for an absent one, and for a broken one if that is set.
 
-        Where only its first rows are needed, it may be these; where an array is given, it may be used.
+        Where only its first rows are needed, it may be these; where an array is given, it may be used.  Its
+        rows may lie apart if `decodes_parts`, and all of the tile is needed.
         """
         source = self._source
         try:
-            if out is not None and self._into is not None:
+            if out is not None and not out.flags.c_contiguous:
+                pixels = out if self._decode_part(tile, out, (0, 0), out) else source.decode(tile)
+            elif out is not None and self._into is not None:
                 pixels = self._into(tile, out, needed if self.is_rowwise else 0)
             elif self._rows is not None:
                 has_top = self._cache.has((source.key, tile))
@@ -66,32 +70,44 @@ class TileDecoder:
             if self._settings.corrupt_tiles == 'raise':
                 raise
             return None
-        if pixels is not None and (pixels.dtype != source.dtype or pixels.shape[2:] not in self._channels):
+        if pixels is None:
+            self._refused = 0  # a tile that is not there says nothing of the others
+        elif pixels.dtype != source.dtype or pixels.shape[2:] not in self._channels:
             raise TypeError(
                 f'{source.name}: tile {tile}: expected (h, w, {source.channels}) of {source.dtype}, '
                 f'found {pixels.shape} of {pixels.dtype}'
             )
         return pixels
 
-    def lay_part(self, out: Array, box: Box, place: Placement, memory: Array) -> bool:
-        """Decode what a box sees of a tile into the box's array, and say whether that could be.
+    @property
+    def decodes_parts(self) -> bool:
+        """Whether `lay_part` can, as far as is known, and `decode` may be given rows that lie apart."""
+        return self._part is not None and self._refused < _MOST_REFUSED
+
+    def _decode_part(self, tile: int, out: Array, corner: tuple[int, int], memory: Array) -> bool:
+        """Decode what lies at a corner (y, x) of a tile, and say whether that could be."""
+        is_there = self._part is not None and self._part(tile, out, corner, memory)
+        self._refused = 0 if is_there else self._refused + 1
+        return is_there
+
+    def lay_part(self, seen: Array, box: Box, place: Placement, memory: Array) -> bool:
+        """Decode what a box sees of a tile, and say whether that could be.
 
         Two threads that see parts of a tile at once each decode their own.  A tile that is kept, or is being
-        made, is left to the cache; so is one of which nearly all is seen.
+        made, is left to the cache.
 
         Parameters
         ----------
+        seen
+            To decode into: the box's array, where it sees the tile.
         memory
             To work in, of a whole tile's shape.
         """
         key = self._source.key, place.tile
-        if self._part is None or self._cache.has(key) or self._cache.expects(key):
+        if not self.decodes_parts or self._cache.has(key) or self._cache.expects(key):
             return False
-        y0, x0 = max(place.y0, box.y0), max(place.x0, box.x0)
-        seen = out[y0 - box.y0 : min(place.y1, box.y1) - box.y0, x0 - box.x0 : min(place.x1, box.x1) - box.x0]
-        if seen.size > _MOST_PART * memory.size:
-            return False
-        if not self._part(place.tile, seen, (y0 - place.y, x0 - place.x), memory):
+        corner = max(place.y0, box.y0) - place.y, max(place.x0, box.x0) - place.x
+        if not self._decode_part(place.tile, seen, corner, memory):
             return False
         self._cache.count_made(key, memory.nbytes)
         return True

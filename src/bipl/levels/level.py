@@ -16,7 +16,7 @@ from bipl.levels.image import Array, Image, Recipe
 from bipl.levels.lease import Lease
 from bipl.levels.need import Need
 from bipl.levels.passing import passing_of
-from bipl.levels.pasting import paste
+from bipl.levels.pasting import paste, seen_in
 from bipl.levels.pooled import octave_tiles
 from bipl.levels.shrink import shrunk_tile
 from bipl.levels.source import FarSource, FlatSource, TileSource
@@ -255,13 +255,31 @@ class ImageLevel(Image):
         memory = None if passing is None else passing.memory_for(box, place, walk)
         if memory is not None and walk is not None and self._decoder.is_rowwise:
             bottom = box.y1  # a walk that comes back needs the rest, too; this tile it does not come back to
-        is_laid = memory is not None and len(uses) == 1 and self._decoder.lay_part(out, box, place, memory)
-        if not is_laid:
+        seen = None
+        if memory is None or len(uses) > 1 or not self._may_decode_in(out):
             pixels = self.tile_at(place, bottom, memory)
+        else:
+            seen = seen_in(out, box, place)
+            pixels = self._decoded_there(seen, box, place, bottom, memory)
+        if pixels is None or pixels is not seen:
             for out, box, piece in uses:
                 paste(out, box, piece, self._fill if pixels is None else pixels, self._fill)
         if passing is not None and memory is not None:
             passing.give_back(memory)
+
+    def _may_decode_in(self, out: Array) -> bool:
+        """Whether tiles may be decoded right into an array: one as wide as they are, or in parts."""
+        return out.shape[1] == self._grid.tile_shape[1] or self._decoder.decodes_parts
+
+    def _decoded_there(
+        self, seen: Array, box: Box, place: Placement, bottom: int, memory: Array
+    ) -> Array | None:
+        """Decode a tile into a box's array, where that sees it, and return that; else what `tile_at` does."""
+        if seen.shape == memory.shape:
+            return self.tile_at(place, bottom, seen)
+        if self._decoder.lay_part(seen, box, place, memory):
+            return seen
+        return self.tile_at(place, bottom, memory)
 
     @property
     def outgrows_cache(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a box has of a tile, laid into the box's array."""
+"""What a box sees of a tile, and where: laid into the box's array."""
 
 from typing import Any
 
@@ -22,6 +22,12 @@ def paste(out: Array, box: Box, place: Placement, pixels: Any, fill: Any) -> Non
     if is_tile and part.shape[2] > out.shape[2]:
         part = _laid_on(fill, part)
     out[top - y0 : bottom - y0, left - x0 : right - x0] = part
+
+
+def seen_in(out: Array, box: Box, place: Placement) -> Array:
+    """Return where the array of a box has a tile, as far as the box sees it."""
+    rows = slice(max(place.y0, box.y0) - box.y0, min(place.y1, box.y1) - box.y0)
+    return out[rows, max(place.x0, box.x0) - box.x0 : min(place.x1, box.x1) - box.x0]
 
 
 def _laid_on(fill: Any, pixels: Array) -> Array:

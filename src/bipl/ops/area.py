@@ -55,6 +55,15 @@ def area_mean(array: Array, edges: Edges, axis: int) -> Array:
     return np.moveaxis(sums / widths.reshape(-1, *[1] * (source.ndim - 1)), 0, axis)
 
 
+def area_reduced(array: Array, times: int) -> Array:
+    """Average (h, w) or (h, w, c) samples to `1 / 2**times` of their height and width, rounded up."""
+    mean = array
+    for axis in (0, 1):
+        size = array.shape[axis]
+        mean = area_mean(mean, area_edges(0, 2**times, -(-size >> times), size), axis)
+    return to_dtype(mean, array.dtype)
+
+
 def _add_share(sums: Array, source: Array, at: Indices, share: Edges) -> None:
     """Add a share of single pixels; where it is 0 they are not looked at, so a NaN stays where it is."""
     some = np.nonzero(share)[0]

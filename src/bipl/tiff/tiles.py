@@ -12,7 +12,7 @@ from bipl.codecs.segment import Array, Buffer, IntoDecoder, SegmentFormat, fit, 
 from bipl.errors import CorruptSlideError, CorruptTileError, MissingDependencyError
 from bipl.geometry import Box, RegularGrid
 from bipl.lazy import lazy
-from bipl.ops.area import area_edges, area_mean, to_dtype
+from bipl.ops.area import area_reduced
 from bipl.tiff.colours import Colours
 from bipl.tiff.cutting import cut_grid
 from bipl.tiff.directory import Directory
@@ -359,13 +359,7 @@ class TiffTiles:
             return REDUCED_DECODERS[self.image.compression](data, self._format, shape, times)
         except (ValueError, OSError):
             whole = self._decode(data, self._format, shape)
-            if whole.ndim == 2:
-                whole = whole[:, :, None]
-            for axis in (0, 1):
-                size = whole.shape[axis]
-                edges = area_edges(0, 2**times, -(-size >> times), size)
-                whole = area_mean(whole, edges, axis)
-            return to_dtype(whole, self.image.stored_dtype)
+            return area_reduced(whole if whole.ndim == 3 else whole[:, :, None], times)
 
     def _stored(self, tile: int, offset: int, size: int) -> Buffer:
         """Return the bytes of a segment, if they are there and in proportion to what they promise."""
