@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from bipl import Slide
+from bipl.cache import process_cache
 from bipl.errors import BiplError
 from bipl.ops.display import to_display, to_png
 
@@ -86,6 +87,7 @@ def show(source: str) -> None:
         print_extras(extras)
         thumbnail = slide.thumbnail(max_size=THUMBNAIL_SIDE)
         place = busiest_place(slide, thumbnail)
+        process_cache().clear()  # of what the thumbnail was made of
         crop, read = timed_crop(slide, place)
         _, read_again = timed_crop(slide, place)
         print()

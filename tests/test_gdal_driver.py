@@ -7,6 +7,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import imagecodecs
@@ -16,7 +17,9 @@ import pytest
 import bipl
 from bipl import Slide, UnsupportedSlideError
 from bipl.drivers import libgdal
+from bipl.geometry import has_same_aspect
 from tests.builders.patterns import noise_image
+from tests.builders.svs import build_svs
 from tests.builders.tiff import Directory, build_tiff
 from tests.peers import needs_rasterio, osgeo, rasterio
 from tests.range_server import served
@@ -210,3 +213,18 @@ def test_a_process_that_leaves_slides_open_ends_in_silence(tiff: Path) -> None:
     code = f'from bipl import Slide; s = Slide.open({str(tiff)!r}, driver="gdal"); s.pool(2).numpy()'
     ended = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, '')
+
+
+def test_label_and_macro_of_a_slide_are_no_levels(tmp_path: Path) -> None:
+    """Aperio marks them as reduced, so GDAL takes them for overviews."""
+    path = tmp_path / 'slide.svs'
+    path.write_bytes(build_svs(IMAGE, downsamples=(1, 4)))
+    with Slide.open(path, driver='gdal') as slide, Slide.open(path) as native:
+        full = slide.shape[:2]
+        assert {'label', 'macro'} <= set(native.extras)
+        assert all(has_same_aspect(full, level.shape[:2]) for level in slide.levels)
+        assert all(one.shape > other.shape for one, other in pairwise(slide.levels))
+        for name in ('label', 'macro'):
+            assert native.extras[name].shape not in {level.shape for level in slide.levels}
+        difference = slide.pool(16).numpy().astype(float) - native.pool(16).numpy()
+        assert np.abs(difference).mean() < 3

@@ -94,7 +94,7 @@ def test_what_is_left_of_a_stream_whose_blocks_end_early_is_no_padding(rest: byt
         jpeg.decode(data[:-2] + rest + data[-2:], RGB, IMAGE.shape[:2])
 
 
-@pytest.mark.parametrize('padding', [b'', b'\0', b'\0\0\0'])
+@pytest.mark.parametrize('padding', [b'', b'\0', b'\0\0\0', b'what a writer left'])
 def test_padded_tables_are_no_damage(padding: bytes) -> None:
     shared = share_tables([stream()])
     tables, streams = shared

@@ -220,3 +220,14 @@ def test_lightness_is_that_of_the_standards() -> None:
     for dtype in (np.uint8, np.uint16):
         grey = np.arange(256, dtype=dtype)[None, :, None].repeat(3, axis=2)
         np.testing.assert_array_equal(luma(grey), grey[:, :, 0])
+
+
+@pytest.mark.parametrize('clahe', [False, True])
+@pytest.mark.parametrize('wish', [{'channels': 'x'}, {'weight': 0}, {'weight': 'a'}], ids=str)
+def test_parameters_are_checked_whatever_the_setting(wish: dict[str, object], clahe: bool) -> None:
+    with (
+        bipl.env(clahe=clahe),
+        Slide.open(SVS) as slide,
+        pytest.raises(ValueError, match=f'{next(iter(wish))}: expected'),
+    ):
+        slide.norm(**wish)  # type: ignore[arg-type]

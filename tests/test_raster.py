@@ -232,3 +232,10 @@ def test_deep_jpeg_keeps_its_bits(name: str) -> None:
     with Slide.open(path) as slide:
         assert slide.dtype == np.uint16
         np.testing.assert_array_equal(slide.numpy()[:, :, 0], imagecodecs.jpeg_decode(path.read_bytes()))
+
+
+@pytest.mark.parametrize('before', [b'', b'\xff\xe8\x00\x08SPIFF\0'], ids=['plain', 'SPIFF'])
+def test_jpeg_ls_is_another_format(before: bytes) -> None:
+    stream = bytes(imagecodecs.jpegls_encode(np.zeros((20, 20), np.uint8)))
+    with pytest.raises(UnsupportedSlideError):
+        Slide.open(stream[:2] + before + stream[2:])

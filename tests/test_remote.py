@@ -480,6 +480,11 @@ def test_a_local_file_of_an_odd_name_stays_local(tmp_path: Path, monkeypatch: py
             assert pickle.loads(pickle.dumps(slide)).shape == slide.shape
 
 
+def test_options_that_its_file_system_has_not_are_named(web: Web) -> None:
+    with pytest.raises(TypeError, match=r'storage_options: expected what fsspec takes for it, .*foo'):
+        Slide.open(web.url('a.tif', DATA), storage_options={'foo': 1})
+
+
 def test_options_for_a_file_are_refused(tmp_path: Path) -> None:
     (tmp_path / 'a.tif').write_bytes(DATA)
     with pytest.raises(TypeError, match='storage_options: expected a URL'):

@@ -47,7 +47,13 @@ def test_switches_take_words(name: str, text: str, expected: bool, monkeypatch: 
         ),
         ('BIPL_THREADS', '-1', "BIPL_THREADS: expected a whole number, found '-1'"),
         ('BIPL_THREADS', '2MiB', 'BIPL_THREADS: expected a whole number'),
-        ('BIPL_CORRUPT_TILES', 'white', "corrupt_tiles: expected 'raise' or 'background', found 'white'"),
+        ('BIPL_CORRUPT_TILES', 'white', "BIPL_CORRUPT_TILES: expected raise or background, found 'white'"),
+        ('BIPL_DOWN', 'lanczos', "BIPL_DOWN: expected area or box or gauss, found 'lanczos'"),
+        ('BIPL_JPEG_PARTS', 'maybe', "BIPL_JPEG_PARTS: expected on or off, found 'maybe'"),
+        ('BIPL_ICC', '2', "BIPL_ICC: expected on or off, found '2'"),
+        ('BIPL_REMOTE_TIMEOUT', 'on', "BIPL_REMOTE_TIMEOUT: expected seconds above 0, found 'on'"),
+        ('BIPL_REMOTE_TIMEOUT', '-1', "BIPL_REMOTE_TIMEOUT: expected seconds above 0, found '-1'"),
+        ('BIPL_CLAHE', 'steep', "BIPL_CLAHE: on, off.*found 'steep'"),
     ],
 )
 def test_bad_values_name_the_variable(
@@ -143,3 +149,15 @@ def test_tile_cache_budget_is_that_of_the_slide_opened_last() -> None:
     assert process_cache().budget_bytes == 12_345
     Slide.open(DATA)
     assert process_cache().budget_bytes == settings.current().tile_cache
+
+
+@pytest.mark.parametrize('name', ['cache', 'threads', 'tile_cache', 'remote_timeout', 'remote_retries'])
+def test_switches_are_no_numbers(name: str) -> None:
+    with pytest.raises(ValueError, match=f'setting {name}: expected .*found True'), bipl.env(**{name: True}):
+        pass
+
+
+@pytest.mark.parametrize('icc', ['off', 1, 'srgb'])
+def test_profiles_are_applied_or_not(icc: object) -> None:
+    with pytest.raises(TypeError, match='icc: expected True, False or None, found'):
+        Slide.open(DATA, icc=icc)  # type: ignore[arg-type]

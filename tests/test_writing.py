@@ -331,7 +331,7 @@ bipl.write({str(tmp_path / 'big.tif')!r}, Big(), compression='zstd', max_workers
     [
         ({'compression': 'gif'}, "compression: expected one of jpeg, .*found 'gif'"),
         ({'quality': 0}, 'quality: expected a whole number from 1 to 100, found 0'),
-        ({'tile': 100}, 'tile: expected a multiple of 16, found 100'),
+        ({'tile': 100}, 'tile: expected a multiple of 16 up to 8192, found 100'),
         ({'mpp': -1}, 'mpp: expected micrometres per pixel above 0, found -1'),
         ({'channel_names': ('a',)}, 'channel_names: expected 3, one a channel, found 1'),
         ({'drop': {'barcode'}}, 'drop: expected names among label, macro, found'),
@@ -467,6 +467,7 @@ HIDDEN = {
     'app 0': lambda data, text: data[:2] + b'\xff\xe0' + sized(text) + data[2:],
     'jfif': lambda data, text: data[:2] + b'\xff\xe0' + sized(b'JFIF\0\1\2\0\0\1\0\1\0\0' + text) + data[2:],
     'app 14': lambda data, text: data[:2] + b'\xff\xee' + sized(text) + data[2:],
+    'number of lines': lambda data, text: data[:2] + b'\xff\xdc' + sized(b'\0\x40' + text) + data[2:],
     'before the end': lambda data, text: data[:-2] + b'\xff\xfe' + sized(text) + data[-2:],
     'after the end': lambda data, text: data + text,
 }

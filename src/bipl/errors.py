@@ -14,6 +14,9 @@ A missing file is the built-in `FileNotFoundError`.  Only `UnsupportedSlideError
 driver try a file.  All of them pickle, so they travel out of worker processes.
 """
 
+OTHERS_ARE_SOUND = "other tiles are not affected; bipl.env(corrupt_tiles='background') reads it as background"
+"""What to do about a broken tile, for messages."""
+
 
 class BiplError(Exception):
     """Anything that bipl raises on purpose."""

@@ -66,11 +66,11 @@ def checked_workers(max_workers: int | None) -> int:
     Raises
     ------
     ValueError
-        If it is below 0.
+        If it is no whole number from 0.
     """
     workers = default_workers() if max_workers is None else max_workers
-    if workers < 0:
-        raise ValueError(f'max_workers: expected a number from 0, found {workers}')
+    if not hasattr(workers, '__index__') or workers < 0:
+        raise ValueError(f'max_workers: expected a whole number from 0, found {workers!r}')
     return workers
 
 

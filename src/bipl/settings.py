@@ -33,10 +33,11 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
 from math import inf
+from types import UnionType
 from typing import Literal, NoReturn
 
 _CHOICES = {
@@ -123,17 +124,22 @@ class Settings:
         object.__setattr__(self, 'drivers', _names(self.drivers))
         for name in ('cache', 'tile_cache', 'threads', 'tile_pool_size', 'remote_retries'):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 0:
+            if not _is_number(value, int) or value < 0:
                 raise ValueError(f'setting {name}: expected a whole number from 0, found {value!r}')
         for name, choices in _CHOICES.items():
             if (value := getattr(self, name)) not in choices:
                 expected = ' or '.join(map(repr, choices))
                 raise ValueError(f'setting {name}: expected {expected}, found {value!r}')
         object.__setattr__(self, 'clahe', _clip(self.clahe))
-        if not isinstance(self.remote_timeout, int | float) or not 0 < self.remote_timeout < inf:
+        if not _is_number(self.remote_timeout, int | float) or not 0 < self.remote_timeout < inf:
             raise ValueError(
                 f'setting remote_timeout: expected seconds above 0, found {self.remote_timeout!r}'
             )
+
+
+def _is_number(value: object, kinds: type | UnionType) -> bool:
+    """Whether it is a number of a kind; True and False are none."""
+    return isinstance(value, kinds) and not isinstance(value, bool)
 
 
 def _clip(value: object) -> float:
@@ -157,14 +163,6 @@ def _names(drivers: object) -> tuple[str, ...]:
     return tuple(drivers)
 
 
-def _switch_or_number(text: str) -> object:
-    """Parse `on`, `off` or a number; 1 is a number.  Return what is none as it is."""
-    try:
-        return float(text)
-    except ValueError:
-        return _SWITCHES.get(text.strip().lower(), text)
-
-
 def _variable(name: str) -> str:
     return f'BIPL_{name.upper()}'
 
@@ -173,17 +171,39 @@ def _parse(name: str, text: str) -> object:
     """Turn the text of one variable into the value of its setting."""
     if name == 'drivers':
         return _names(text)
-    if name in {'jpeg_parts', 'subpix', 'icc'}:
-        return _SWITCHES.get(text.strip().lower(), text)
-    if name in {'clahe', 'remote_timeout'}:
-        return _switch_or_number(text)
+    word = text.strip().lower()
     if name in _CHOICES:
-        return text.strip().lower()
+        choices = _CHOICES[name]
+        is_switch = True in choices
+        value = _SWITCHES.get(word) if is_switch else word
+        if value not in choices:
+            expected = 'on or off' if is_switch else ' or '.join(map(str, choices))
+            raise ValueError(f'{_variable(name)}: expected {expected}, found {text!r}')
+        return value
+    if name == 'clahe':
+        return _clip_of(word)
+    if name == 'remote_timeout':
+        return _seconds(name, text)
     match = _BYTES.fullmatch(text)
     if match is None or (match[2] and name != 'tile_cache'):
         units = ', also of KiB, MiB or GiB' if name == 'tile_cache' else ''
         raise ValueError(f'{_variable(name)}: expected a whole number{units}, found {text!r}')
     return int(match[1]) * _UNITS[match[2].lower()]
+
+
+def _clip_of(word: str) -> float | bool | str:
+    """Parse `on`, `off` or a number; 1 is a number.  Return what is none as it is: `_clip` refuses it."""
+    try:
+        return float(word)
+    except ValueError:
+        return _SWITCHES.get(word, word)
+
+
+def _seconds(name: str, text: str) -> float:
+    with suppress(ValueError):
+        if 0 < float(text) < inf:
+            return float(text)
+    raise ValueError(f'{_variable(name)}: expected seconds above 0, found {text!r}')
 
 
 _NAMES = tuple(field.name for field in fields(Settings))

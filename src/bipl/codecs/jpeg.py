@@ -376,8 +376,8 @@ def _start(form: SegmentFormat, colours: str | None) -> bytes | None:
         return None
     body = b''
     if tables is not None:
-        trimmed = tables.rstrip(b'\0')  # some writers pad them
-        body = trimmed[2:-2] if trimmed.endswith(_END) else tables[2:]
+        end = tables.rfind(_END)  # some writers pad them
+        body = tables[2:end] if end >= 0 else tables[2:]
     return b''.join((_FIRST, _ADOBE_MARKERS[colours], body))
 
 

@@ -20,8 +20,8 @@ from bipl.codecs.segment import Array, Buffer, SegmentFormat
 
 _PNG = b'\x89PNG\r\n\x1a\n'
 _JPEG = b'\xff\xd8\xff'
-# The frame of JPEG-LS, which is another format (ITU-T T.87, C.1).
-_JPEG_LS = b'\xf7'
+# The frame of JPEG-LS, which is another format (ITU-T T.87, C.1), and what ends the head of any.
+_JPEG_LS, _SCAN = 0xF7, 0xDA
 _JP2 = b'\0\0\0\x0cjP  \r\n\x87\n'
 _J2K = b'\xff\x4f\xff\x51'
 # Of PNG, by colour type: grey, RGB, palette, grey and alpha, RGB and alpha (PNG specification, 11.2.2).
@@ -66,8 +66,8 @@ def read_picture(data: Buffer) -> Picture | None:
     head = bytes(data[:12])
     if head.startswith(_PNG):
         return _png(data)
-    if head.startswith(_JPEG) and head[3:4] != _JPEG_LS:
-        return _jpeg(data)
+    if head.startswith(_JPEG):
+        return None if _is_jpeg_ls(data) else _jpeg(data)
     if head[:4] == b'RIFF' and head[8:] == b'WEBP':
         return _webp(data)
     if head.startswith((_JP2, _J2K)):
@@ -182,6 +182,16 @@ def _png_chunk(data: Buffer, wanted: bytes) -> bytes | None:
         if name in {wanted, b'IDAT'}:
             return bytes(body) if name == wanted else None
     return None
+
+
+def _is_jpeg_ls(data: Buffer) -> bool:
+    """Whether the frame is one of JPEG-LS; segments of applications (SPIFF) may lie before it."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != _SCAN:
+        if data[at + 1] == _JPEG_LS:
+            return True
+        at += 2 + max(int.from_bytes(data[at + 2 : at + 4], 'big'), 2)
+    return False
 
 
 def _jpeg(data: Buffer) -> Picture:

@@ -62,5 +62,8 @@ PART_DECODERS: dict[int, PartDecoder] = {7: decode_part, 33007: decode_part}
 GENERAL_COMPRESSIONS = frozenset((1, 5, 8, 32773, 32946, 34925, 34926, 50000, 50013))
 """Numbers of compressors that know nothing of images: what they give back is as the directory describes."""
 
+LOSSLESS = GENERAL_COMPRESSIONS | {34933}
+"""Numbers whose samples come back as they were; of others (JPEG 2000) a stream can do so, too."""
+
 IS_JPEG = frozenset((6, 7, 33007, 34892))
 """Numbers whose streams share JPEGTables."""

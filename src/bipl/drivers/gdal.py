@@ -20,13 +20,14 @@ from bipl.codecs.codestream import stream_size
 from bipl.drivers.base import Driver, path_of
 from bipl.drivers.libgdal import Dataset, GdalError, load
 from bipl.errors import (
+    OTHERS_ARE_SOUND,
     BiplError,
     CorruptSlideError,
     CorruptTileError,
     UnsupportedSlideError,
 )
 from bipl.fork_gate import ForkGate
-from bipl.geometry import RegularGrid
+from bipl.geometry import RegularGrid, has_same_aspect
 from bipl.settings import Settings
 from bipl.storage.source import Access, Sourceable, file_identity
 from bipl.storage.urls import clean_name, secrets_of, without_secrets
@@ -149,8 +150,7 @@ class GdalTiles:
             self._datasets.forget()
             error = self._datasets.cleaned(caught)
             raise CorruptTileError(
-                f'{self.name}, {self.grid.describe(tile)}: expected pixels, found {error}; '
-                "other tiles are not affected; bipl.env(corrupt_tiles='background') reads it as background"
+                f'{self.name}, {self.grid.describe(tile)}: expected pixels, found {error}; {OTHERS_ARE_SOUND}'
             ) from error
         pixels = np.ascontiguousarray(np.moveaxis(bands, 0, 2))
         return pixels if self._palette is None else self._palette[pixels[:, :, 0]]
@@ -194,9 +194,7 @@ def _describe(name: str, key: Hashable, datasets: Datasets) -> SlideInfo:
     if dataset.driver == 'JP2OpenJPEG':
         _check_is_unsigned(name)
     vendor = f'gdal-{dataset.driver.lower()}'
-    levels = [
-        level for level in levels if (level.dtype, level.channels) == (levels[0].dtype, levels[0].channels)
-    ]
+    levels = _pyramid(levels[0], levels[1:])
     return SlideInfo(
         vendor=vendor,
         levels=tuple(levels),
@@ -207,6 +205,21 @@ def _describe(name: str, key: Hashable, datasets: Datasets) -> SlideInfo:
         | {f'gdal.{key}': str(value) for key, value in tags.items()},
         icc_profile=lambda: None,
     )
+
+
+def _pyramid(full: GdalTiles, others: list[GdalTiles]) -> list[GdalTiles]:
+    """Return full resolution and the overviews that are the same picture, by size.
+
+    Of a TIFF GDAL takes each directory that is marked as reduced for one: Aperio's label and macro, too.
+    """
+    smaller = [
+        level
+        for level in others
+        if (level.dtype, level.channels) == (full.dtype, full.channels)
+        and level.grid.shape != full.grid.shape
+        and has_same_aspect(full.grid.shape, level.grid.shape)
+    ]
+    return [full, *sorted(smaller, key=lambda level: level.grid.shape, reverse=True)]
 
 
 def _check_is_unsigned(name: str) -> None:

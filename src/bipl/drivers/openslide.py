@@ -13,7 +13,13 @@ import numpy.typing as npt
 from bipl.cache import process_cache
 from bipl.drivers.base import Driver, path_of
 from bipl.drivers.libopenslide import Bgra, HandleError, Handles, load
-from bipl.errors import BiplError, CorruptSlideError, CorruptTileError, UnsupportedSlideError
+from bipl.errors import (
+    OTHERS_ARE_SOUND,
+    BiplError,
+    CorruptSlideError,
+    CorruptTileError,
+    UnsupportedSlideError,
+)
 from bipl.geometry import Box, RegularGrid
 from bipl.settings import Settings
 from bipl.storage.opening import open_source
@@ -109,8 +115,7 @@ class OpenSlideTiles:
             return _upright(self._read(Box(place.y0, place.y1, place.x0, place.x1)))
         except (HandleError, UnsupportedSlideError) as error:
             raise CorruptTileError(
-                f'{self.name}, {self.grid.describe(tile)}: expected pixels, found {error}; '
-                "other tiles are not affected; bipl.env(corrupt_tiles='background') reads it as background"
+                f'{self.name}, {self.grid.describe(tile)}: expected pixels, found {error}; {OTHERS_ARE_SOUND}'
             ) from error
 
 

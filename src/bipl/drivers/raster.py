@@ -120,7 +120,7 @@ def _describe(source: ByteSource, settings: Settings) -> SlideInfo:
     try:
         picture = read_picture(data)
     except Exception as error:
-        raise CorruptSlideError(f'{source.name}: expected the head of a picture, found {error}') from error
+        raise CorruptSlideError(f'{source.name}: the head of the picture: {error}') from error
     if picture is None:
         raise _unsupported(source.name, data)
     most_bytes = max(_SURELY_DECODED_BYTES, _MOST_EXPANSION * source.size)

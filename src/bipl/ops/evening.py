@@ -44,7 +44,8 @@ def even_tone(picture: Array, *, weight: float, channels: Channels, is_rgb: bool
     ValueError
         If a parameter or the dtype is none of these.
     """
-    _check(picture, weight, channels)
+    check_wishes(weight, channels)
+    _check(picture)
     values = _lightness(picture, is_rgb=is_rgb)
     limits = _limits(values)
     curves = []
@@ -78,7 +79,8 @@ def equalised_tone(
     ValueError
         If a parameter or the dtype is none of these.
     """
-    _check(picture, weight, 'L')
+    check_wishes(weight, 'L')
+    _check(picture)
     values = _lightness(picture, is_rgb=is_rgb)
     limits = _limits(values)
     cells, cell_yx, where = [], [], []
@@ -97,13 +99,17 @@ def equalised_tone(
     return Tone(grid, limits, (cell_yx[0], cell_yx[1]), is_rgb=is_rgb)
 
 
-def _check(picture: Array, weight: float, channels: str) -> None:
-    if picture.dtype.kind not in 'uif':
-        raise ValueError(f'norm: expected samples that are real numbers, found {picture.dtype}')
-    if not 0 < weight <= 1:
+def check_wishes(weight: float, channels: str) -> None:
+    """Raise ValueError for parameters that are none."""
+    if not isinstance(weight, int | float) or not 0 < weight <= 1:
         raise ValueError(f'weight: expected a number above 0 and at most 1, found {weight!r}')
     if channels not in get_args(Channels):
         raise ValueError(f'channels: expected {", ".join(get_args(Channels))}, found {channels!r}')
+
+
+def _check(picture: Array) -> None:
+    if picture.dtype.kind not in 'uif':
+        raise ValueError(f'norm: expected samples that are real numbers, found {picture.dtype}')
 
 
 def _lightness(picture: Array, *, is_rgb: bool) -> Array:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from bipl.levels.image import Image
-from bipl.ops.evening import Channels, equalised_tone, even_tone
+from bipl.ops.evening import Channels, check_wishes, equalised_tone, even_tone
 from bipl.ops.tone import Tone
 
 COARSE_SIDE = 512
@@ -43,6 +43,7 @@ def evened(
     ValueError
         If it is no coarse picture, or a parameter or the dtype does not fit.
     """
+    check_wishes(weight, channels)
     height, width, _ = image.shape
     if height * width > _MOST_PIXELS:
         raise ValueError(

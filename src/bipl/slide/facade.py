@@ -122,6 +122,8 @@ class Slide(Pyramid):
         """
         if isinstance(source, bytearray):
             source = bytes(source)  # pickles and shares as it was
+        if icc is not None and not isinstance(icc, bool):
+            raise TypeError(f'icc: expected True, False or None, found {icc!r}')
         source = with_options(source, storage_options)
         settings = settings_.current()
         return cls(Opening(source, mpp, driver, fill, access, settings, settings.icc if icc is None else icc))

@@ -9,7 +9,7 @@ import numpy as np
 
 from bipl.codecs.registry import DECODERS, INTO_DECODERS, PART_DECODERS, REDUCED_DECODERS, ROW_DECODERS
 from bipl.codecs.segment import Array, Buffer, IntoDecoder, SegmentFormat, fit, reduced
-from bipl.errors import CorruptSlideError, CorruptTileError, MissingDependencyError
+from bipl.errors import OTHERS_ARE_SOUND, CorruptSlideError, CorruptTileError, MissingDependencyError
 from bipl.geometry import Box, RegularGrid
 from bipl.lazy import lazy
 from bipl.ops.area import area_reduced
@@ -385,7 +385,7 @@ class TiffTiles:
         kind = 'tile' if self.image.is_tiled else 'strip'
         return CorruptTileError(
             f'{self.name}: {kind} at {self.grid.describe(tile)}, offset {offset}, {size} bytes of '
-            f'{compression_name(self.image.compression)}: {what}'
+            f'{compression_name(self.image.compression)}: {what}; {OTHERS_ARE_SOUND}'
         )
 
     @lazy

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from collections.abc import Sequence
 from operator import index
 from pathlib import Path
@@ -10,10 +11,21 @@ from bipl.geometry import Box, BoxLike, as_box
 from bipl.ops.mosaic import Tiles
 from bipl.ops.scaling import ArrayLike
 
+# XML 1.0, 2.2.
+_NOT_XML = re.compile('[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]')
+MOST_TILE_SIDE = 2**13
+"""In pixels, of tiles that are written: each thread holds some."""
+
 
 def checked_target(path: str | os.PathLike[str]) -> Path:
     """Return the path to write to, if there can be a file."""
+    if '://' in os.fspath(path):
+        raise ValueError(f'path: expected one of a local file, found {path}; write there, then upload it')
     target = Path(path)
+    if target.exists() and not target.is_file() and not target.is_dir():
+        raise FileExistsError(
+            errno.EEXIST, 'expected the name of a file to write, found something else', str(target)
+        )
     if target.is_dir():
         raise IsADirectoryError(
             errno.EISDIR, 'expected the name of a file to write, found a folder', str(target)
@@ -52,6 +64,9 @@ def checked_region(region: BoxLike, source: ArrayLike | Tiles) -> Box:
 
 
 def check_names(names: Sequence[str], channels: int) -> None:
-    """Refuse names of channels that are not as many."""
+    """Refuse names of channels that are not as many, or that XML cannot hold."""
+    for name in names:
+        if not isinstance(name, str) or _NOT_XML.search(name):
+            raise ValueError(f'channel_names: expected texts without control characters, found {name!r}')
     if names and len(names) != channels:
         raise ValueError(f'channel_names: expected {channels}, one a channel, found {len(names)}')

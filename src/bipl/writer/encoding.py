@@ -80,7 +80,8 @@ def make_encoding(
     if dtype.kind not in 'buifc' or dtype.itemsize > (16 if dtype.kind == 'c' else 8):
         raise ValueError(f'source: expected numbers of up to 64 bits, or bool, found {dtype}')
     is_picture = dtype == np.uint8 and channels in {1, 3}
-    name = name or ('jpeg' if is_picture else 'deflate')
+    if name is None:
+        name = 'jpeg' if is_picture else 'deflate'
     if name not in get_args(Compression):
         raise ValueError(f'compression: expected one of {", ".join(get_args(Compression))}, found {name!r}')
     if quality is not None and (not isinstance(quality, int | np.integer) or not 1 <= quality <= 100):
@@ -93,7 +94,7 @@ def make_encoding(
             )
         return _jpeg(90 if quality is None else quality, channels)
     if name == 'jpeg2000':
-        if dtype not in {np.dtype(np.uint8), np.dtype(np.uint16)} or channels not in {1, 3}:
+        if dtype.newbyteorder('=') not in {np.dtype(np.uint8), np.dtype(np.uint16)} or channels not in {1, 3}:
             raise ValueError(
                 f'jpeg2000: expected uint8 or uint16 grey or RGB, found {channels} channels of {dtype}'
             )
@@ -135,6 +136,7 @@ def _jpeg2000(tile: Array, *, quality: int) -> bytes:
     import imagecodecs
 
     samples = tile[:, :, 0] if tile.shape[2] == 1 else tile
+    samples = samples.astype(samples.dtype.newbyteorder('='), copy=False)
     level = 0 if quality == 100 else 20 + quality * 0.4  # decibels
     return bytes(
         imagecodecs.jpeg2k_encode(

@@ -71,10 +71,17 @@ def rows_of(source: ArrayLike | Tiles) -> Rows:
 
     def bands() -> Iterator[Array]:
         for top in range(0, height, step):
-            band = np.asarray(source[top : min(top + step, height), :])
+            bottom = min(top + step, height)
+            band = np.asarray(source[top:bottom, :])
+            if band.shape != (bottom - top, *source.shape[1:]) or band.dtype != dtype:
+                raise ValueError(
+                    f'source: expected {(bottom - top, *source.shape[1:])} of {dtype} from row {top} on, as '
+                    f'its shape and dtype say, found {band.shape} of {band.dtype}'
+                )
             yield band if band.ndim == 3 else band[:, :, None]
 
-    return Rows((height, width, channels), _dtype(source), bands)
+    dtype = _dtype(source)
+    return Rows((height, width, channels), dtype, bands)
 
 
 def _dtype(image: ArrayLike) -> np.dtype[Any]:
@@ -98,8 +105,14 @@ def _rows_of_tiles(tiles: Tiles) -> Rows:
     begun = [chain((first,), iterator)]  # what made the first tile need not be run again
 
     def bands() -> Iterator[Array]:
-        bottom, found = 0, 0
+        bottom, found, before = 0, 0, -1
         for row, some in groupby(begun.pop() if begun else tiles, lambda tile: tile.idx[0]):
+            if row <= before:
+                raise ValueError(
+                    f'source: expected rows of tiles from top to bottom, found row {row} after {before}; '
+                    'sort them, or write what numpy() makes of them'
+                )
+            before = row
             top = max(grid.origin[0] + row * grid.step, 0)
             yield from _blank(top - bottom, width, channels, dtype)
             bottom = min(grid.origin[0] + (row + 1) * grid.step, height)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bipl.codecs import lzw
+from bipl.codecs.registry import LOSSLESS
 from bipl.geometry import Box
 from bipl.slide.facade import Slide
 from bipl.tiff.directory import Directory
@@ -25,8 +26,9 @@ _COMMON = {_NONE, _LZW, _JPEG, 8, 32946}
 # Markers of JPEG (ITU-T T.81, table B.1): the next that is not within a scan, fill bytes before it, and those
 # of what applications write.
 _NEXT_MARKER = re.compile(rb'\xff+([\x02-\xcf\xd9-\xfe])')
-_SOS, _EOI, _APP0, _APP14 = 0xDA, 0xD9, 0xE0, 0xEE
-_TEXTS = frozenset((0xFE, *range(0xE1, 0xEE), 0xEF))
+_SOS, _EOI, _APP0, _APP14, _DNL, _COM = 0xDA, 0xD9, 0xE0, 0xEE, 0xDC, 0xFE
+_TEXTS = frozenset((_COM, *range(0xE1, 0xEE), 0xEF))
+_DNL_BYTES = 2
 _PHOTOMETRICS = {
     Photometric.BLACK_IS_ZERO: 'minisblack',
     Photometric.RGB: 'rgb',
@@ -102,6 +104,7 @@ def stored_levels(
     if any(level is not stored for level, stored in zip(slide.levels, slide._stored, strict=True)):  # noqa: SLF001
         return None  # seen through a function
     found: list[StoredLevel | CutLevel] = []
+    last = 0, 0
     for number in numbers:
         source = sources[number]
         if not isinstance(source, TiffTiles) or not _is_common(source, only_jpeg=only_jpeg):
@@ -109,6 +112,9 @@ def stored_levels(
         if any(source.locate(i)[1] == 0 for i in range(source.grid.rows * source.grid.columns)):
             return None  # an absent tile is what other readers make of it
         box = _in_level(region, slide, number, is_anonymous=is_anonymous)
+        if found and box is not None and box.shape == last:
+            continue  # of a region of a few pixels
+        last = (0, 0) if box is None else box.shape
         why_not = _why_not(source, box, is_anonymous=is_anonymous)
         if box is not None and not why_not:
             found.append(_stored(source, box, is_anonymous=is_anonymous))
@@ -120,6 +126,12 @@ def stored_levels(
         elif box is not None:
             found.append(CutLevel(number, box))
     return found
+
+
+def is_lossless(slide: Slide) -> bool:
+    """Whether the tiles of a slide are stored without loss."""
+    tiles = slide._info.levels[0]  # noqa: SLF001 - its neighbour above
+    return isinstance(tiles, TiffTiles) and tiles.image.compression in LOSSLESS
 
 
 def _why_not(tiles: TiffTiles, box: Box | None, *, is_anonymous: bool) -> str:
@@ -171,7 +183,7 @@ def _is_common(tiles: TiffTiles, *, only_jpeg: bool) -> bool:
         and image.stored_dtype.kind in 'uif'
         and image.chroma_steps == (1, 1)
         and not any(side % 16 for side in tiles.grid.tile_shape)
-        and tiles.directory.layout.byteorder == '<'
+        and (tiles.directory.layout.byteorder == '<' or image.bits == 8)
         and tiles.directory.integer(Tag.FillOrder, 1) == 1
         and (image.photometric != Photometric.YCBCR or image.compression == _JPEG)
     )
@@ -255,6 +267,8 @@ def _segment(marker: int, body: bytes) -> bytes:
         body = body[:12] if body.startswith(b'Adobe') else b''
     elif marker in _TEXTS:
         body = b''
+    elif marker == _DNL:
+        body = body[:_DNL_BYTES]
     is_left = bool(body) or marker not in {_APP0, _APP14, *_TEXTS}
     return bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, 'big') + body if is_left else b''
 

@@ -23,12 +23,19 @@ from bipl.slide.facade import Slide
 from bipl.slide.opening import Mpp, checked_mpp
 from bipl.tiff.tags import Tag
 from bipl.tiff.tiles import TiffTiles
-from bipl.writer.checks import check_names, check_source, checked_region, checked_target, numbers
+from bipl.writer.checks import (
+    MOST_TILE_SIDE,
+    check_names,
+    check_source,
+    checked_region,
+    checked_target,
+    numbers,
+)
 from bipl.writer.directories import gather_directories
 from bipl.writer.encoding import Compression, make_encoding
 from bipl.writer.pyramid import Pyramid
 from bipl.writer.rows import Region, rows_of
-from bipl.writer.transfer import CutLevel, StoredLevel, stored_levels
+from bipl.writer.transfer import CutLevel, StoredLevel, is_lossless, stored_levels
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -108,8 +115,9 @@ def write(
         Of the pixels; None for that of a slide.
     compression
         `jpeg`, `jpeg2000`, `deflate`, `zstd`, `lzw` or `none`.  None copies the tiles of a slide as they are
-        stored, with its own levels, where they are JPEG or lossless; else it is JPEG for 8-bit grey and RGB,
-        and Deflate for all other samples.  `jpeg` copies those that are JPEG.
+        stored, with its own levels, where they are JPEG, LZW, Deflate or not compressed; else it is JPEG for
+        8-bit grey and RGB, and Deflate for all other samples, and for a TIFF that has lost nothing.  `jpeg`
+        copies those that are JPEG.
     quality
         Of JPEG, 1 to 100 (90; from 85 on of RGB, below of YCbCr with a quarter of the chroma).  Of JPEG
         2000 up to 100, which is lossless.
@@ -140,6 +148,8 @@ def write(
     check_source(source)
     box = None if region is None else checked_region(region, source)
     levels = None if levels is None else numbers(levels)
+    if isinstance(drop, str) or not isinstance(drop, Collection):
+        raise TypeError(f"drop: expected names such as {{'label', 'macro'}}, found {drop!r}")
     if unknown := set(drop) - set(_EXTRAS):
         raise ValueError(f'drop: expected names among {", ".join(_EXTRAS)}, found {sorted(unknown)}')
     notes = _notes(source, mpp, channel_names, drop)
@@ -158,9 +168,12 @@ def write(
         asked = {'quality': quality, 'tile': tile, 'compression': compression}
         found = ', '.join(f'{name}={value!r}' for name, value in asked.items() if value is not None)
         raise ValueError(
-            'levels: expected a slide whose tiles can be copied as they are, found '
+            'levels: expected a slide whose tiles can be copied as they are, all there and side by side, '
+            'of JPEG, LZW, Deflate or no compression, found '
             f'{found or "another source"}'
         )
+    if compression is None and quality is None and isinstance(source, Slide) and is_lossless(source):
+        compression = 'deflate'
     with _replacing(path) as part:
         if copied is None:
             source = source if box is None or isinstance(source, Tiles) else Region(source, box)
@@ -249,8 +262,8 @@ def _replacing(path: Path) -> Iterator[Path]:
 def _write_anew(part: Path, name: str, source: ArrayLike | Tiles, notes: _Notes, how: _How) -> None:
     """Encode a source, level 0 and its halves."""
     side = _SIDE if how.tile is None else how.tile
-    if not isinstance(side, int | np.integer) or side < 16 or side % 16:
-        raise ValueError(f'tile: expected a multiple of 16, found {how.tile!r}')
+    if not isinstance(side, int | np.integer) or not 16 <= side <= MOST_TILE_SIDE or side % 16:
+        raise ValueError(f'tile: expected a multiple of 16 up to {MOST_TILE_SIDE}, found {how.tile!r}')
     rows = rows_of(source)
     if rows.dtype.kind == 'b' and rows.shape[2] > 1:
         raise ValueError(f'source: expected one channel of bool, found {rows.shape[2]}')
@@ -336,7 +349,8 @@ def _resolution(
 
 
 def _ome_metadata(level: StoredLevel, notes: _Notes) -> dict[str, Any]:
-    metadata: dict[str, Any] = {'axes': 'YXS' if level.shape[2] > 1 else 'YX'}
+    # tifffile's own identifier would tell the machine and the time.
+    metadata: dict[str, Any] = {'axes': 'YXS' if level.shape[2] > 1 else 'YX', 'UUID': str(uuid4())}
     if notes.mpp_yx is not None:
         for axis, mpp in zip('YX', notes.mpp_yx, strict=True):
             metadata |= {f'PhysicalSize{axis}': mpp, f'PhysicalSize{axis}Unit': 'µm'}

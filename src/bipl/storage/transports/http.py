@@ -91,7 +91,7 @@ class HttpTransport(UrlTransport):
 
     async def _exchange(self, target: Any, start: int, stop: int, timeout_s: float) -> Exchanged:
         """Ask the URL, or the one that it has led to before; return status, headers and body."""
-        said, is_final = '', False
+        said, is_final, is_ours = '', False, False
         try:
             session, url, options = await self._prepared(
                 {'Range': f'bytes={start}-{stop - 1}', 'Accept-Encoding': 'identity'}
@@ -107,9 +107,12 @@ class HttpTransport(UrlTransport):
             said = 'an answer that breaks off'
         except Exception as error:  # noqa: BLE001 - also what those raise that look for credentials
             is_final = isinstance(error, _FINAL) or not isinstance(error, aiohttp.ClientError | OSError)
+            is_ours = isinstance(error, TypeError) and bool(self._options)
             text = getattr(error, 'message', '') if isinstance(error, _WITH_URLS) else error
             said = f'{type(error).__name__}: {without_secrets(str(text), self._secrets)}'.removesuffix(': ')
         # Outside of the handlers: errors of aiohttp hold URLs, and would be shown as the reason.
+        if is_ours:
+            raise TypeError(f'{self.name}: storage_options: expected what fsspec takes for it, found {said}')
         if is_final:
             raise RemoteError(f'{self.name}: expected an answer, found {said}')
         raise TransientError(said)
