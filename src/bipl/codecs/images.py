@@ -11,6 +11,7 @@ from bipl.codecs import claims, colour
 from bipl.codecs.codestream import StreamSize, stream_size
 from bipl.codecs.segment import Array, Buffer, Decoder, SegmentFormat, check_claim
 from bipl.codecs.versions import imagecodecs_version
+from bipl.codecs.wavelet import centred
 
 _MOST_LERC_OVERHEAD_BYTES = 2**16
 # The release of imagecodecs that decodes JPEG 2000 at lower resolutions, for Python 3.12 and later.
@@ -70,7 +71,7 @@ def _to_rgb(array: Array, data: Buffer, form: SegmentFormat) -> Array:
 
 
 def jpeg2000_reduced(data: Buffer, form: SegmentFormat, shape: tuple[int, int], times: int) -> Array:
-    """Decode JPEG 2000 of 8 bits at a lower resolution.
+    """Decode JPEG 2000 of 8 bits at a lower resolution, its pixels where those of a smaller picture lie.
 
     Raises
     ------
@@ -81,13 +82,18 @@ def jpeg2000_reduced(data: Buffer, form: SegmentFormat, shape: tuple[int, int], 
     size = _checked_size(data, form)
     if size is None or size.resolutions < times:
         raise ValueError(f'expected a JPEG 2000 stream of {times} lower resolutions, found {size}')
+    pixels = _low_band(data, size, times)
+    return centred(pixels if pixels.ndim == 3 else pixels[:, :, None], times)
+
+
+def _low_band(data: Buffer, size: StreamSize, times: int) -> Array:
     if imagecodecs_version() >= _SKIPS_RESOLUTIONS:
         return np.asarray(imagecodecs.jpeg2k_decode(data, skipres=times))
     from bipl.codecs import openjpeg
 
     library = openjpeg.load() if openjpeg.can_decode(size) else None
     if library is not None:
-        return library.decode(data, size, times, form.empty)
+        return library.decode(data, size, times)
     return _reduced_by_pillow(data, times)
 
 
