@@ -2,10 +2,13 @@
 
 import gc
 import io
+import os
 import struct
 import sys
 import zlib
 from pathlib import Path
+from threading import Event, Thread
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -18,6 +21,7 @@ from bipl import CorruptSlideError, CorruptTileError, Slide, UnsupportedSlideErr
 from bipl.codecs import pictures
 from bipl.codecs.pictures import decode_picture, read_picture
 from tests.builders.patterns import noise_image, smooth_image
+from tests.processes import in_child
 from tests.real import needs_slides, slide_path
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
@@ -239,3 +243,24 @@ def test_jpeg_ls_is_another_format(before: bytes) -> None:
     stream = bytes(imagecodecs.jpegls_encode(np.zeros((20, 20), np.uint8)))
     with pytest.raises(UnsupportedSlideError):
         Slide.open(stream[:2] + before + stream[2:])
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='this system does not fork')
+def test_a_fork_amid_the_decoding_of_a_large_picture_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is larger than the cache is decoded by one thread at a time."""
+    begun, goes_on, parent = Event(), Event(), os.getpid()
+
+    def slowly(*arguments: Any) -> np.ndarray:
+        if os.getpid() == parent:
+            begun.set()
+            assert goes_on.wait(30)
+        return decode_picture(*arguments)
+
+    monkeypatch.setattr('bipl.drivers.raster.decode_picture', slowly)
+    with bipl.env(tile_cache=1000), Slide.open(saved(COLOUR, 'PNG')) as slide:
+        thread = Thread(target=slide.numpy)
+        thread.start()
+        assert begun.wait(30)
+        np.testing.assert_array_equal(in_child(lambda: slide[10:20, 10:20]), COLOUR[10:20, 10:20])
+        goes_on.set()
+        thread.join()

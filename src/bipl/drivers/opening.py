@@ -7,6 +7,7 @@ from functools import partial
 from bipl.drivers.registry import candidates
 from bipl.drivers.shared import OpenFile, open_files
 from bipl.errors import BiplError, MissingDependencyError, UnsupportedSlideError
+from bipl.import_gate import heed_imports
 from bipl.settings import Settings
 from bipl.storage.opening import position_kept
 from bipl.storage.source import Access, Sourceable, file_identity
@@ -35,6 +36,7 @@ def open_file(source: Sourceable, *, driver: str | None, access: Access, setting
     CorruptSlideError
         If a driver recognised it and found it broken.
     """
+    heed_imports()
     path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
     identity = None if path is None else _identity(path)
     reasons: list[tuple[str, BiplError]] = []

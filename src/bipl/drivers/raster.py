@@ -1,5 +1,6 @@
 """The raster driver: a plain picture as a slide of one level."""
 
+import os
 from collections.abc import Hashable
 from functools import partial
 from threading import Lock
@@ -65,7 +66,7 @@ class RasterTiles:
         self._picture = picture
         self._most_cached = settings.tile_cache
         self._kept: Array | None = None
-        self._lock = Lock()
+        self._locks: dict[int, Lock] = {}
 
     def decode(self, tile: int) -> Array:
         """Decode the picture.
@@ -77,7 +78,9 @@ class RasterTiles:
         """
         if self._picture.size_bytes <= self._most_cached:
             return self.decode_reduced(tile, 0)
-        with self._lock:  # the cache will not keep it, and two at once would take twice the memory
+        # The cache will not keep it, and two at once would take twice the memory.  A forked child has a lock
+        # of its own: the thread that holds its parent's is not there.
+        with self._locks.setdefault(os.getpid(), Lock()):
             if self._kept is None:
                 self._kept = self.decode_reduced(tile, 0)
             return self._kept
