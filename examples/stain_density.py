@@ -44,4 +44,6 @@ def main(source: str, target: str) -> None:
 
 
 if __name__ == '__main__':
+    if len(sys.argv) != 3:
+        raise SystemExit('usage: python examples/stain_density.py SLIDE TARGET.ome.tif')
     main(*sys.argv[1:])
