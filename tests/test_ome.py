@@ -34,8 +34,8 @@ def test_a_picture_has_the_physical_size_of_its_first_image() -> None:
 @pytest.mark.parametrize(
     ('unit', 'micrometres'),
     [
-        ('µm', 1), ('\u03bcm', 1), ('um', 1), ('nm', 1e-3), ('pm', 1e-6), ('mm', 1e3), ('cm', 1e4), ('m', 1e6),
-        ('Å', 1e-4), ('in', 25_400),
+        ('µm', 1), ('\u03bcm', 1), ('um', 1), ('nm', 1e-3), ('pm', 1e-6), ('Å', 1e-4),
+        ('mm', 1e3), ('cm', 1e4), ('m', 1e6), ('in', 25_400),
     ],
 )  # fmt: skip
 def test_physical_sizes_have_units(unit: str, micrometres: float) -> None:
