@@ -179,6 +179,13 @@ def test_ycbcr_without_jpeg_becomes_rgb(compression, dtype, planar):
     assert_rounded(read(directory), formulas.ycbcr_colours(image))
 
 
+def test_ycbcr_in_separate_planes_of_jpeg_becomes_rgb():
+    image = smooth_image(64, 80)
+    directory = rgb(image=image, photometric='ycbcr', compression='jpeg', planar='separate', tile=(64, 80))
+    found = read(directory).astype(float)
+    assert np.abs(found - np.clip(formulas.ycbcr_colours(image), 0, 255)).mean() < 3
+
+
 def test_ycbcr_of_32_bits_becomes_rgb():
     image = noise_image(37, 50, 3, 'u4')
     image[0] = 2**32 - 1, 2**31, 2**31
