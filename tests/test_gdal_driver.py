@@ -239,5 +239,5 @@ def test_ycbcr_of_jpeg_2000_is_left_to_the_driver_that_converts_it(kind: str, tm
     with Slide.open(path) as slide:
         assert np.abs(slide.numpy().astype(int) - rgb).max() <= 4
     if kind == 'sYCC':
-        with pytest.raises(UnsupportedSlideError, match='expected colours .* found sYCC'):
+        with pytest.raises(UnsupportedSlideError, match=r'expected colours .* found sYCC'):
             Slide.open(path, driver='gdal')
