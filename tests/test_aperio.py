@@ -114,7 +114,7 @@ def test_mpp_is_parsed_with_point_or_comma(text: str) -> None:
         assert slide.mpp == 0.252
 
 
-@pytest.mark.parametrize('text', ['', '0', '-1', 'nan', 'inf', 'unknown'])
+@pytest.mark.parametrize('text', ['', '0', '-1', 'nan', 'inf', 'unknown', '1_000'])
 def test_mpp_that_is_no_length_is_unknown(text: str) -> None:
     with described(f'Aperio Image Library v1\r\n64x64|MPP = {text}|AppMag = 40') as slide:
         assert slide.mpp is None

@@ -13,12 +13,13 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import pytest
+from PIL import Image
 
 import bipl
 from bipl import Slide, UnsupportedSlideError
 from bipl.drivers import libgdal
 from bipl.geometry import has_same_aspect
-from tests.builders.patterns import noise_image
+from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.svs import build_svs
 from tests.builders.tiff import Directory, build_tiff
 from tests.peers import needs_rasterio, osgeo, rasterio
@@ -228,3 +229,15 @@ def test_label_and_macro_of_a_slide_are_no_levels(tmp_path: Path) -> None:
             assert native.extras[name].shape not in {level.shape for level in slide.levels}
         difference = slide.pool(16).numpy().astype(float) - native.pool(16).numpy()
         assert np.abs(difference).mean() < 3
+
+
+@pytest.mark.parametrize('kind', ['sYCC', 'RGB'])
+def test_ycbcr_of_jpeg_2000_is_left_to_the_driver_that_converts_it(kind: str, tmp_path: Path) -> None:
+    path, rgb = tmp_path / 'a.jp2', smooth_image(150, 170)
+    picture = Image.fromarray(rgb)
+    (picture.convert('YCbCr') if kind == 'sYCC' else picture).save(path)
+    with Slide.open(path) as slide:
+        assert np.abs(slide.numpy().astype(int) - rgb).max() <= 4
+    if kind == 'sYCC':
+        with pytest.raises(UnsupportedSlideError, match=r'expected colours .* found sYCC'):
+            Slide.open(path, driver='gdal')

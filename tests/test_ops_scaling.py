@@ -14,7 +14,7 @@ from bipl import Slide, ops
 from bipl.fork_gate import ForkGate
 from bipl.ops import products
 from bipl.ops.resampling import resample
-from bipl.ops.taps import make_taps
+from bipl.ops.taps import AREA, make_taps
 from bipl.parallel import usable_cores
 from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.tiff import Directory, build_tiff
@@ -37,6 +37,17 @@ def test_pieces_equal_the_whole(code: int, scale: float, dtype: type) -> None:
         (y0, y1), (x0, x1) = (sorted(chance.choices(range(size + 7), k=2)) for size in (height, width))
         part = ops.rescale_crop(image, (y0 - 3, y1 - 3), (x0 - 3, x1 - 3), scale=scale, interpolation=code)
         np.testing.assert_array_equal(part, whole[y0:y1, x0:x1])
+
+
+def test_absurd_scales_take_no_memory() -> None:
+    tracemalloc.start()
+    found = ops.rescale_crop(np.full((120, 150), 1e12), (-1, 2), (-1, 2), scale=3e7, interpolation=AREA)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**22
+    expected = np.zeros((3, 3))
+    expected[1, 1] = 1e12 * 120 * 150 / 3e7**2
+    np.testing.assert_allclose(found, expected)
 
 
 def of_full_range(dtype: type, shape: tuple[int, int, int]) -> np.ndarray:

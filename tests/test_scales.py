@@ -1,5 +1,7 @@
 """Right at any scale: ramps, discs, zone plates, and the area mean of level 0."""
 
+import tracemalloc
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import bipl
 from bipl import ClosedSlideError, Slide
 from bipl.ops.area import area_edges, area_mean
+from bipl.ops.taps import Taps, area_of_means, make_taps
 from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.svs import build_svs
 from tests.builders.tiff import Directory, build_tiff
@@ -115,6 +118,48 @@ def test_jpeg_2000_pools_as_its_codec_has_it(times: int) -> None:
             image = image.octave()
         expected = area_means(level.numpy(), 2**times, image.shape[:2])
         assert decibels(image.numpy(), expected) > 25  # wavelets keep more detail than means do
+
+
+@pytest.mark.parametrize('downsample', [4e5, 3e7, 1e12, 1e300])
+@pytest.mark.parametrize('down', ['area', 'box'])
+def test_absurd_scales_take_no_memory(downsample: float, down: str) -> None:
+    with bipl.env(down=down), slide_of(np.full((300, 333, 1), 1e6, np.float32)) as slide:
+        tracemalloc.start()
+        image = slide.pool(downsample)
+        found = image[-1:3, -1:3]
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    expected = np.zeros((4, 4, 1))
+    expected[1, 1] = 1e6 * (512 / downsample) ** 2  # the last halved pixel stands for 512
+    assert peak < 2**24
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-30)
+
+
+def test_a_scale_that_is_absurd_along_one_axis_takes_no_memory() -> None:
+    image = smooth_image(300, 333).astype(np.float32)
+    with slide_of(image, resolution=((2**32 - 1, 2), (10_000, 1), 3)) as slide:
+        tracemalloc.start()
+        found = slide.resample(2)[:, :]
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        pixels = 2 / slide.mpp_yx[1]
+    assert peak < 2**24
+    expected = image.reshape(150, 2, 333, 3).sum((1, 2)) / 2 / pixels
+    np.testing.assert_allclose(found[:, 0], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize('factor', [1025, 4096.5])
+@pytest.mark.parametrize('size', [1, 7, 500])
+@pytest.mark.parametrize('make', [make_taps, area_of_means])
+def test_areas_far_larger_than_a_picture_weigh_it_as_others_do(
+    factor: float, size: int, make: Callable[..., Taps]
+) -> None:
+    few, all_of_them = make(-1.25, 4, factor, size=size), make_taps(-1.25, 4, factor)
+    assert few.span == (-1, size + 1)
+    places = all_of_them.first[:, None] + np.arange(all_of_them.weights.shape[1])
+    for k in range(-1, size + 1):
+        same = places <= k if k == -1 else places >= k if k == size else places == k
+        np.testing.assert_allclose(few.weights[:, k + 1], (all_of_them.weights * same).sum(1), atol=1e-12)
 
 
 def test_best_level_is_the_coarsest_that_is_fine_enough() -> None:

@@ -17,6 +17,7 @@ from tests import formulas
 from tests.builders.fields import Entry, FieldType, Tag
 from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.tiff import Directory, JpegOptions, build_tiff, expected_pixels
+from tests.peers import needs_rasterio, rasterio
 from tests.tiff_cases import CASES, JPEG_CASES, LOSSLESS_CASES, TiffCase
 
 Array = np.ndarray[Any, Any]
@@ -179,6 +180,13 @@ def test_ycbcr_without_jpeg_becomes_rgb(compression, dtype, planar):
     assert_rounded(read(directory), formulas.ycbcr_colours(image))
 
 
+def test_ycbcr_in_separate_planes_of_jpeg_becomes_rgb():
+    image = smooth_image(64, 80)
+    directory = rgb(image=image, photometric='ycbcr', compression='jpeg', planar='separate', tile=(64, 80))
+    found = read(directory).astype(float)
+    assert np.abs(found - np.clip(formulas.ycbcr_colours(image), 0, 255)).mean() < 3
+
+
 def test_ycbcr_of_32_bits_becomes_rgb():
     image = noise_image(37, 50, 3, 'u4')
     image[0] = 2**32 - 1, 2**31, 2**31
@@ -288,3 +296,27 @@ def test_strips_of_unknown_size_are_read_to_the_next(compression, rows, counts):
 def test_tiles_of_unknown_size_are_read_to_the_next(compression):
     directory = rgb(compression=compression, overrides={Tag.TILE_BYTE_COUNTS: None})
     assert_same(read(directory, tables_first=True), directory.image)
+
+
+@pytest.mark.parametrize('compression', ['none', 'lzw', 'deflate'])
+@pytest.mark.parametrize('planar', ['chunky', 'separate'])
+def test_differences_of_complex_samples_are_undone(compression, planar):
+    image = noise_image(37, 50, 4, np.float32).view(np.complex64)
+    fields = {'image': image, 'photometric': 'grey', 'compression': compression, 'planar': planar}
+    assert_same(read(rgb(**fields, predictor=2)), image)
+
+
+@needs_rasterio
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('kind', ['complex64', 'complex_int16'])
+@pytest.mark.parametrize('endianness', ['LITTLE', 'BIG'])
+@pytest.mark.parametrize('interleave', ['pixel', 'band'])
+def test_differences_of_complex_samples_are_libtiffs(kind, endianness, interleave, tmp_path):
+    path, parts = tmp_path / 'a.tif', np.random.default_rng(5).integers(-30_000, 30_000, (2, 2, 37, 50))
+    image = (parts[0] + 1j * parts[1]).astype(np.complex64)
+    options = {'compress': 'LZW', 'predictor': 2, 'interleave': interleave, 'endianness': endianness}
+    size = {'count': 2, 'height': 37, 'width': 50}
+    with rasterio.open(path, 'w', driver='GTiff', dtype=kind, **size, **options) as dataset:
+        dataset.write(image)
+    with Slide.open(path, driver='tiff') as slide:
+        assert_same(slide.numpy(), np.moveaxis(image, 0, 2))

@@ -1,5 +1,6 @@
 """What the head of a JPEG 2000 stream says, before anything is decoded."""
 
+import re
 import struct
 from typing import NamedTuple
 
@@ -14,6 +15,9 @@ _COD_MARKER = b'\xff\x52'
 # It comes first in a codestream, after some hundred bytes of boxes in a JP2.
 _MOST_BYTES_TO_SIZ = 4096
 _SIGNED = 0x80
+# A colour box by an enumerated space, precedence and approximation in between (ITU-T T.800, I.5.3.3).
+_COLOUR_BOX = re.compile(rb'colr\x01..(.{4})', re.DOTALL)
+_SYCC = 18
 # A component and a tile inside cost a decoder some kilobytes each, whatever is in them; a pathology tile has
 # three components and one tile.
 _MOST_COMPONENTS = 256
@@ -96,6 +100,13 @@ def stream_size(data: Buffer) -> StreamSize | None:
         has_offset=(left, top, tile_left, tile_top) != (0, 0, 0, 0),
         is_bare=start == len(_START) and head.startswith(_START),
     )
+
+
+def is_sycc(data: Buffer) -> bool:
+    """Whether the first colour box of a JP2 file says sYCC: samples are YCbCr."""
+    boxes, start, _ = bytes(data[:_MOST_BYTES_TO_SIZ]).partition(_START + _SIZ_MARKER)
+    box = _COLOUR_BOX.search(boxes) if start else None
+    return box is not None and int.from_bytes(box[1], 'big') == _SYCC
 
 
 def _count(length: int, step: int) -> int:

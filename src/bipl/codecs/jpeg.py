@@ -14,13 +14,14 @@ import imagecodecs
 import numpy as np
 import simplejpeg
 
+from bipl.codecs.sampling import is_named
 from bipl.codecs.segment import Array, Buffer, SegmentFormat, check_claim, reduced
 
 _SOI, _EOI, _SOS, _DRI, _APP0, _APP14 = 0xD8, 0xD9, 0xDA, 0xDD, 0xE0, 0xEE
 # SOF0 to SOF15 without DHT, JPG and DAC.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # Baseline, extended and progressive; the others are lossless, differential or arithmetic.
-HUFFMAN_FRAMES = frozenset((0xC0, 0xC1, 0xC2))
+_HUFFMAN_FRAMES = frozenset((0xC0, 0xC1, 0xC2))
 _ONE_PASS_FRAMES = frozenset((0xC0, 0xC1))
 _UINT8 = np.dtype(np.uint8)
 _FILL = 0xFF
@@ -49,7 +50,8 @@ class StreamHead(NamedTuple):
     `is_subsampled` says whether components differ in resolution, as only chroma does; `adobe_transform`
     is None without Adobe's marker.  `height_at` is where the frame has its height.  `row_height` is that of
     a row of blocks, in pixels, where they follow one another from top to bottom without restarts; else 0.
-    `column_width` is that of a column.
+    `column_width` is that of a column.  `is_plain` says whether TurboJPEG decodes it: 8 bits, Huffman codes,
+    and components that are sampled in a way that it knows.
     """
 
     frame: int
@@ -63,6 +65,7 @@ class StreamHead(NamedTuple):
     height_at: int
     row_height: int
     column_width: int
+    is_plain: bool
 
 
 # The bytes before the last scan that was read, and what they said: most tiles of a level agree in them.
@@ -148,6 +151,7 @@ def _head(
         height_at=height_at,
         row_height=_BLOCK * max(factors & 15 for factors in sampling) if is_one_pass else 0,
         column_width=_BLOCK * max((factors >> 4 for factors in sampling), default=0),
+        is_plain=body[0] == 8 and marker in _HUFFMAN_FRAMES and is_named(sampling),
     )
 
 
@@ -201,6 +205,10 @@ def decode(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
     plan = plan_of(head, form, shape)
     if plan.space is not None:
         return _decode_eight_bits(data, head, form, plan, 0)
+    # imagecodecs goes on in grey where blocks are missing.  A stream that was cut lacks its end; one that is
+    # damaged further up, or was given an end, is not noticed.
+    if bytes(data).rfind(_END) < bytes(data).rfind(_SCAN):
+        raise ValueError('expected a JPEG stream up to its end marker, found none behind the last scan')
     array: Array = imagecodecs.jpeg_decode(
         data,
         tables=form.jpeg_tables,
@@ -218,12 +226,14 @@ def decode_reduced(data: Buffer, form: SegmentFormat, shape: tuple[int, int], ti
     Raises
     ------
     ValueError
-        If it has more bits, or is lossless.
+        If it has more bits, is lossless, or sampled in an unusual way.
     """
     head = read_head(data)
     plan = plan_of(head, form, shape)
     if plan.space is None:
-        raise ValueError(f'expected a JPEG stream of 8 bits, found one of {head.bits}, frame {head.frame:#x}')
+        raise ValueError(
+            f'expected a JPEG stream that TurboJPEG decodes, found {head.bits} bits, frame {head.frame:#x}'
+        )
     return _decode_eight_bits(data, head, form, plan, times)
 
 
@@ -288,7 +298,7 @@ def _cut(head: StreamHead, plan: _Plan, rows: int, times: int) -> int:
 def _output_space(head: StreamHead, form: SegmentFormat) -> str | None:
     """Return what simplejpeg decodes a stream to; None if it is not one of 8 bits that it knows."""
     components = len(head.components)
-    if head.bits != 8 or head.frame not in HUFFMAN_FRAMES:
+    if not head.is_plain:
         return None
     if form.samples == 1 and components in {1, 3}:
         return 'GRAY'

@@ -1,6 +1,7 @@
 """Segments that are samples after all, packed by a general compressor or by none."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import imagecodecs
 import numpy as np
@@ -51,6 +52,8 @@ def _samples(data: Buffer, form: SegmentFormat, shape: tuple[int, int], *, is_tu
     """Turn bytes into samples, in native byte order, differences undone."""
     if form.reversed_bits and not is_turned:
         data = imagecodecs.bitorder_decode(bytes(data))
+    if form.dtype.kind == 'c' and form.predictor in _HORIZONTAL:
+        return _complex_of_differences(data, form, shape)
     samples = _unpack(data, form, shape)
     if form.chroma_steps != (1, 1):
         return _with_full_chroma(samples, form.chroma_steps, shape)
@@ -94,6 +97,19 @@ def _undo_differences(rows: Array, form: SegmentFormat) -> Array:
     if form.predictor in _FLOATING:
         return np.asarray(imagecodecs.floatpred_decode(rows, axis=-2, dist=_FLOATING[form.predictor]))
     raise ValueError(f'expected predictor 1, 2 or 3, found {form.predictor}')
+
+
+def _complex_of_differences(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
+    """Undo differences of complex samples, of which each is one integer, the real part its lower half.
+
+    So libtiff takes them (`tif_predict.c`), also where the file's byte order is not that of the machine.
+    """
+    if form.bits not in {32, 64}:
+        raise ValueError(f'expected complex samples of 32 or 64 bits with a predictor, found {form.bits}')
+    whole = replace(form, dtype=np.dtype(f'u{form.bits // 8}'), is_complex_integer=False)
+    integers = _samples(data, whole, shape, is_turned=True)
+    stored = integers.astype(integers.dtype.newbyteorder('<')).tobytes()
+    return _unpack(stored, replace(form, byteorder='<'), shape).reshape(integers.shape)
 
 
 def _with_full_chroma(samples: Array, steps: tuple[int, int], shape: tuple[int, int]) -> Array:

@@ -199,7 +199,7 @@ def _jpeg(data: Buffer) -> Picture:
     if not head.height or len(head.components) not in {1, 3, 4}:
         raise ValueError(f'JPEG: expected 1, 3 or 4 components and a height, found {head}')
     channels = min(len(head.components), 3)
-    reductions = _JPEG_REDUCTIONS if head.bits == 8 and head.frame in jpeg.HUFFMAN_FRAMES else 0
+    reductions = _JPEG_REDUCTIONS if head.is_plain else 0
     dtype = np.dtype(np.uint8 if head.bits <= 8 else np.uint16)
     return Picture('jpeg', head.height, head.width, channels, dtype, reductions)
 

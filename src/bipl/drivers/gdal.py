@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from bipl.codecs.codestream import stream_size
+from bipl.codecs.codestream import is_sycc, stream_size
 from bipl.drivers.base import Driver, path_of
 from bipl.drivers.libgdal import Dataset, GdalError, load
 from bipl.errors import (
@@ -192,7 +192,7 @@ def _describe(name: str, key: Hashable, datasets: Datasets) -> SlideInfo:
         found = datasets.cleaned(error)
         raise _refused(name, found) from found
     if dataset.driver == 'JP2OpenJPEG':
-        _check_is_unsigned(name)
+        _check_is_as_stored(name)
     vendor = f'gdal-{dataset.driver.lower()}'
     levels = _pyramid(levels[0], levels[1:])
     return SlideInfo(
@@ -222,14 +222,20 @@ def _pyramid(full: GdalTiles, others: list[GdalTiles]) -> list[GdalTiles]:
     return [full, *sorted(smaller, key=lambda level: level.grid.shape, reverse=True)]
 
 
-def _check_is_unsigned(name: str) -> None:
-    """Raise UnsupportedSlideError for a JPEG 2000 file of signed samples, which GDAL gives as unsigned."""
+def _check_is_as_stored(name: str) -> None:
+    """Raise UnsupportedSlideError for JPEG 2000 that GDAL gives wrong.
+
+    Signed samples come as unsigned, and those that a colour box says are YCbCr (sYCC) as RGB.
+    """
     with suppress(OSError), Path(name).open('rb') as file:
-        size = stream_size(file.read(_HEAD_BYTES))
+        head = file.read(_HEAD_BYTES)
+        size = stream_size(head)
         if size is not None and any(depth & 0x80 for depth in size.depths):
             raise UnsupportedSlideError(
                 f'{name}: expected unsigned samples, as GDAL gives no other, found signed'
             )
+        if is_sycc(head):
+            raise UnsupportedSlideError(f'{name}: expected colours that need no conversion, found sYCC')
 
 
 def _refused(name: str, error: GdalError) -> BiplError | FileNotFoundError:

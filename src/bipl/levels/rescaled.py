@@ -207,10 +207,10 @@ class RescaledLevel(Image):
             yield band
 
     def _taps(self, axis: int, start: float, count: int) -> Taps:
-        factor = self._factors[axis]
+        factor, size = self._factors[axis], self._base.shape[axis]
         if self._is_of_means and self._is_subpixel and factor >= 1:
-            return area_of_means(start, count, factor, self._base.shape[axis])
-        return make_taps(start, count, factor, AREA if self._is_subpixel else NEAREST)
+            return area_of_means(start, count, factor, size)
+        return make_taps(start, count, factor, AREA if self._is_subpixel else NEAREST, size)
 
     def __reduce__(self) -> Recipe:
         own = self._factors, self._shape[:2], self.downsample_yx, self._is_subpixel, self._is_of_means

@@ -105,7 +105,7 @@ def crop(image: ArrayLike, loc: Sequence[Span], scales: tuple[float, float], int
     if top >= bottom or left >= right:
         return np.zeros((*shape, *image.shape[2:]), _dtype(image))
     taps = [
-        _within(make_taps(start, stop - start, scale, interpolation), size, repeats_border=False)
+        _within(make_taps(start, stop - start, scale, interpolation, size), size, repeats_border=False)
         for (start, stop), size, scale in zip(near, image.shape, scales, strict=False)
     ]
     found = _resampled(image, taps[0], taps[1])

@@ -43,7 +43,13 @@ class Taps:
         return int(self.first.min()), int(self.first.max()) + self.weights.shape[1]
 
 
-def make_taps(start: float, count: int, factor: float, interpolation: int = AREA) -> Taps:
+# From so many source pixels on, an area may be taken together where it lies outside.
+_LEAST_VAST = 256
+
+
+def make_taps(
+    start: float, count: int, factor: float, interpolation: int = AREA, size: int | None = None
+) -> Taps:
     """Return the taps of output pixels `start`, `start + 1`, ...
 
     Parameters
@@ -57,7 +63,12 @@ def make_taps(start: float, count: int, factor: float, interpolation: int = AREA
     interpolation
         `AREA` averages what a pixel covers, and where it covers less than a source pixel is linear
         between the two nearest; the others are OpenCV's.
+    size
+        Of the source, in pixels, if all that lies outside is alike: of an area that is far larger, a tap
+        before the source stands for all that is before it, and one behind it for all that is behind.
     """
+    if interpolation == AREA and size is not None and _is_vast(factor, size):
+        return _around(start, count, factor, size)
     centres = (start + np.arange(count, dtype=np.float64) + 0.5) * factor
     if interpolation == NEAREST:
         return Taps(np.floor(centres).astype(np.int64), np.ones((count, 1)), factor)
@@ -80,8 +91,10 @@ def area_of_means(start: float, count: int, factor: float, size: int) -> Taps:
     start, count, factor
         As `make_taps` has them; factors from 1.
     size
-        Of the source, in pixels.
+        Of the source, in pixels; as `make_taps` has it for areas that are far larger.
     """
+    if _is_vast(factor, size):
+        return _around(start, count, factor, size)
     centres = (start + np.arange(count, dtype=np.float64) + 0.5) * factor
     low, high = centres - factor / 2, centres + factor / 2
     first = np.floor(low).astype(np.int64) - 1
@@ -90,6 +103,19 @@ def area_of_means(start: float, count: int, factor: float, size: int) -> Taps:
         inside = (edge >= 1) & (edge < size - 1)
         _add_sum_up_to(weights, edge - first, inside, sign / factor)
     return Taps(first, weights, factor)
+
+
+def _is_vast(factor: float, size: int) -> bool:
+    """Whether areas are so much larger than the source that taps over all of one would be mostly outside."""
+    return factor > max(2 * size, _LEAST_VAST)
+
+
+def _around(start: float, count: int, factor: float, size: int) -> Taps:
+    """Return the taps of areas over the whole source and a pixel more on either side."""
+    low = (start + np.arange(count, dtype=np.float64)) * factor
+    edges = np.concatenate([[-np.inf], np.arange(size + 1, dtype=np.float64), [np.inf]])
+    inside = np.clip(edges, low[:, None], (low + factor)[:, None])
+    return Taps(np.full(count, -1, np.int64), np.diff(inside, axis=1) / factor, factor)
 
 
 def _add_sum_up_to(weights: Reals, edges: Reals, is_cubic: npt.NDArray[np.bool_], sign: float) -> None:

@@ -37,12 +37,13 @@ class Colours:
             raise directory.corrupt('ColorMap: a required field of a palette image, found none')
         self._directory = directory
         self._image = image
-        # Formats for images have made RGB of YCbCr; compressors that know nothing of them have not.
+        # Formats for images have made RGB of YCbCr; compressors that know nothing of them have not, and
+        # where each plane is a picture of its own, none could.
         self._is_ycbcr = (
             image.photometric == Photometric.YCBCR
             and image.samples >= 3
             and image.stored_dtype.kind == 'u'
-            and image.compression in GENERAL_COMPRESSIONS
+            and (image.is_separate or image.compression in GENERAL_COMPRESSIONS)
         )
         self.are_stored = not (image.is_palette or image.is_cmyk or self._is_ycbcr or image.is_inverted)
 

@@ -8,6 +8,7 @@ OpenSlide's notes on generic TIFF.
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from math import nan
+from xml.etree.ElementTree import Element
 
 from bipl.errors import BiplError
 from bipl.geometry import has_same_aspect
@@ -16,13 +17,15 @@ from bipl.tiff.file import TiffFile
 from bipl.tiff.image import subfile_type
 from bipl.tiff.tags import SubfileType, Tag
 from bipl.tiff.tiles import TiffTiles
-from bipl.vendors import fields
+from bipl.vendors import fields, ome
 from bipl.vendors.info import LazyProperties, SlideInfo, can_hold, default_background, parse_number
 
 # Pages of a document differ by less (A4 and A5: 1.41) than levels of a pyramid.
 _LEAST_STEP = 1.5
 # Of pictures beside the pyramid, as `bipl.write` names them.
 _NAMED = frozenset(('label', 'macro', 'thumbnail'))
+# 96 per inch is a screen's, as is 72; 1 stands for none.  No microscope has so few.
+_SCREEN_MPP = 25_400 / 96
 
 
 def describe(tiff: TiffFile) -> SlideInfo:
@@ -35,8 +38,9 @@ def describe(tiff: TiffFile) -> SlideInfo:
     """
     first = tiff.directories[0]
     levels = _levels(tiff)
-    extras = _extras(tiff, levels)
-    mpp_yx = fields.mpp_from_resolution(first)
+    ome_images = ome.read_images(first)
+    extras = _extras(tiff, levels, ome_images)
+    mpp_yx = _mpp(first, ome_images)
     return SlideInfo(
         vendor='generic-tiff',
         levels=levels,
@@ -49,6 +53,14 @@ def describe(tiff: TiffFile) -> SlideInfo:
         ),
         icc_profile=levels[0].icc_profile,
     )
+
+
+def _mpp(first: Directory, ome_images: Sequence[Element]) -> tuple[float, float] | None:
+    """Return micrometres per pixel `(y, x)` by the TIFF's own fields, else by OME-XML."""
+    of_fields = fields.mpp_from_resolution(first)
+    if of_fields is not None and max(of_fields) < _SCREEN_MPP:
+        return of_fields
+    return ome.physical_size(ome_images) or of_fields
 
 
 def _levels(tiff: TiffFile) -> tuple[TiffTiles, ...]:
@@ -97,12 +109,14 @@ def _smaller(main: TiffTiles, directory: Directory) -> TiffTiles | None:
     return tiles if is_alike else None
 
 
-def _extras(tiff: TiffFile, levels: Sequence[TiffTiles]) -> dict[str, Directory]:
+def _extras(
+    tiff: TiffFile, levels: Sequence[TiffTiles], ome_images: Sequence[Element]
+) -> dict[str, Directory]:
     """Return the untiled, reduced pictures of a tiled file; the first without a name is its thumbnail."""
     if not levels[0].image.is_tiled:
         return {}
     extras: dict[str, Directory] = {}
-    names = {i: name for i, name in _ome_names(tiff.directories[0]).items() if name in _NAMED}
+    names = {i: name for i, name in ome.names(ome_images).items() if name in _NAMED}
     for directory in tiff.directories[1:]:
         name = names.get(directory.index) or _description(directory)
         kind = subfile_type(directory)
@@ -115,24 +129,6 @@ def _extras(tiff: TiffFile, levels: Sequence[TiffTiles]) -> dict[str, Directory]
 def _description(directory: Directory) -> str:
     text = directory.text(Tag.ImageDescription) if directory.holds_text(Tag.ImageDescription) else None
     return (text or '').strip().lower()
-
-
-def _ome_names(first: Directory) -> dict[int, str]:
-    """Return the names of images that OME-XML gives to directories; none of what is not OME-TIFF."""
-    if not first.holds_text(Tag.ImageDescription) or b'<OME ' not in (
-        first.bytes(Tag.ImageDescription) or b''
-    ):
-        return {}
-    try:
-        images = fields.read_xml(first, Tag.ImageDescription).findall('Image')
-    except BiplError:
-        return {}
-    places = [(image.find('Pixels/TiffData'), image.get('Name', '')) for image in images]
-    return {
-        int(data.get('IFD', '')): name
-        for data, name in places
-        if data is not None and data.get('IFD', '').isdecimal()
-    }
 
 
 def _background(tiles: TiffTiles) -> tuple[float, ...]:

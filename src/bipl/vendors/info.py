@@ -132,6 +132,8 @@ def can_hold(dtype: np.dtype[Any], value: float) -> bool:
 
 def parse_number(text: str | None) -> float | None:
     """Parse a number as scanners write it: decimal commas too.  None for anything else."""
+    if '_' in (text or ''):  # which float() takes for a mark between digits
+        return None
     try:
         value = float((text or '').strip().replace(',', '.'))
     except ValueError:
