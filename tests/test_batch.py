@@ -316,7 +316,7 @@ def test_a_batch_is_read_into_what_is_given(slide: Slide) -> None:
         ([(1, 2)], {'size': 0}, ValueError, 'size: expected at least 1 pixel'),
         ([(1, 2)], {'size': 8, 'mpp': -1}, ValueError, 'mpp: expected a finite number above 0'),
         ([(1, 2)], {'size': 8, 'mpp': 1, 'scale': 1}, ValueError, 'read_batch: expected mpp= or scale='),
-        ([(1, 2)], {'size': 8, 'max_workers': -1}, ValueError, 'max_workers: expected a number from 0'),
+        ([(1, 2)], {'size': 8, 'max_workers': -1}, ValueError, 'max_workers: expected a whole number from 0'),
         ([(1, 2)], {'size': 8, 'out': np.empty((1, 8, 8, 1))}, ValueError, r'out: expected .*\(1, 8, 8, 3\)'),
     ],
 )
