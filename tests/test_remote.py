@@ -677,6 +677,55 @@ def test_the_end_of_the_process_is_quiet(web: Web, kept: str) -> None:
     assert (ended.returncode, ended.stderr) == (0, '')
 
 
+@pytest.mark.parametrize('opens', ['before', 'then'])
+def test_threads_read_on_when_the_main_one_is_done(web: Web, opens: str) -> None:
+    code = f"""
+import sys, threading
+from bipl import Slide
+def read(opened):
+    threading.main_thread().join()
+    print(int((opened or Slide.open(sys.argv[1]))[500:900, 500:900].astype('u4').sum()))
+threading.Thread(target=read, args=[Slide.open(sys.argv[1]) if {opens == 'before'} else None]).start()
+"""
+    ended = run(code, web.url('a.tif', DATA))
+    assert (ended.returncode, ended.stderr) == (0, '')
+    assert int(ended.stdout) == IMAGE[500:900, 500:900].astype('u4').sum()
+
+
+def test_a_finalizer_that_reads_when_the_interpreter_ends_is_told(web: Web) -> None:
+    code = """
+import sys
+from bipl import Slide
+class Model:
+    def __del__(self):
+        self.slide[500:900, 500:900]
+model = Model()
+model.slide = Slide.open(sys.argv[1])
+model.me = model  # so it goes with the interpreter
+"""
+    ended = run(code, web.url('a.tif', DATA))
+    assert ended.returncode == 0
+    assert 'RemoteError: expected to read before the interpreter ends, found it ending' in ended.stderr
+
+
+def test_a_file_system_that_falls_silent_does_not_keep_the_process() -> None:
+    code = """
+import fsspec, time, bipl
+from fsspec.implementations.memory import MemoryFileSystem
+class Silent(MemoryFileSystem):
+    def info(self, path, **options):
+        time.sleep(1000)
+fsspec.register_implementation('silent', Silent)
+with bipl.env(remote_timeout=0.2, remote_retries=1):
+    try:
+        bipl.Slide.open('silent://a.tif')
+    except bipl.RemoteError:
+        print('given up')
+"""
+    ended = run(code, '')
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, 'given up\n', '')
+
+
 @pytest.mark.parametrize(
     'read',
     [

@@ -8,12 +8,17 @@ import atexit
 import concurrent.futures
 import os
 import selectors
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple, Unpack
+
+from bipl.errors import RemoteError
+from bipl.storage.threads import DaemonThreads
 
 T = TypeVar('T')
+Ts = TypeVarTuple('Ts')
 
 _MOST_CLOSING_S = 1.0
 
@@ -50,6 +55,18 @@ class _Loop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         super().__init__(getattr(selectors, 'PollSelector', selectors.SelectSelector)())
+        self._threads = DaemonThreads()
+
+    def run_in_executor(
+        self,
+        executor: concurrent.futures.Executor | None,
+        func: Callable[[Unpack[Ts]], T],
+        *args: Unpack[Ts],
+    ) -> asyncio.Future[T]:
+        """Call a function in a thread that the end of the process neither refuses nor waits for."""
+        if executor is not None:
+            return super().run_in_executor(executor, func, *args)
+        return asyncio.wrap_future(self._threads.submit(func, *args), loop=self)
 
     def is_closed(self) -> bool:
         """Whether no call can be made; clients that close themselves ask."""
@@ -130,7 +147,15 @@ _is_watching: list[bool] = []
 
 
 def network() -> Network:
-    """Return this process's network, made at its first use."""
+    """Return this process's network, made at its first use.
+
+    Raises
+    ------
+    RemoteError
+        If the interpreter is ending: its threads stand still, and an answer would never come.
+    """
+    if sys.is_finalizing():
+        raise RemoteError('expected to read before the interpreter ends, found it ending; read earlier')
     if not _networks:
         _watch()  # before the lock is taken: a fork may come while it is
         if not _locks:
