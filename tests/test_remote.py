@@ -287,6 +287,27 @@ def test_where_a_url_leads_is_asked_until_it_expires(web: Web) -> None:
     assert 2 < leads.given < len(asked) / 3  # else it would be half of all
 
 
+@pytest.mark.parametrize('failure', ['stalls', 'hangs up', '503', 'is no HTTP', 'answers all'])
+@pytest.mark.usefixtures('quick')
+def test_where_a_url_leads_is_asked_no_more_once_it_fails(web: Web, failure: str) -> None:
+    alive = ['/one']
+
+    def behave(asked: Asked) -> str | None:
+        if asked.path == '/way':
+            return alive[-1]
+        return None if asked.path == alive[-1] else failure
+
+    web.files |= {'/one': LARGE, '/two': LARGE}
+    web.has_etags, web.behave = False, behave
+    with Slide.open(f'{web.address}/way') as slide, Slide.open(LARGE) as local:
+        slide[1000:1200, 1000:1200]
+        alive.append('/two')
+        if failure == 'answers all':  # which is not tried again
+            with pytest.raises(RemoteError):
+                slide[3000:3200, 3000:3200]
+        np.testing.assert_array_equal(slide[3000:3200, 3000:3200], local[3000:3200, 3000:3200])
+
+
 def test_where_a_url_with_credentials_leads_is_asked_for_each_time(web: Web) -> None:
     web.files['/a.tif'] = LARGE
     web.behave = lambda asked: '/a.tif' if asked.path == '/way' else None
