@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import os
 import pickle
 import subprocess
 import sys
@@ -19,6 +21,7 @@ import pytest
 import bipl
 from bipl import ClosedSlideError, CorruptSlideError, RemoteError, Slide, UnsupportedSlideError
 from bipl.cache import process_cache
+from bipl.storage.network import network
 from bipl.storage.opening import open_source
 from bipl.storage.urls import clean_name, links
 from tests.builders.fields import Entry, FieldType, Tag
@@ -542,6 +545,63 @@ def test_chains_of_file_systems_are_read(tmp_path: Path, web: Web) -> None:
     for chain in (f'zip://inner/a.tif::{tmp_path / "a.zip"}', f'zip://inner/a.tif::{url}'):
         with Slide.open(chain, driver='tiff') as slide:
             np.testing.assert_array_equal(slide[BOX], IMAGE[BOX])
+
+
+@pytest.mark.skipif(not Path('/proc/self/fd').exists(), reason='open files are counted by /proc')
+@pytest.mark.parametrize('ends', ['closed', 'dropped'])
+def test_archives_are_closed_with_their_slides_and_opened_anew(tmp_path: Path, ends: str) -> None:
+    import zipfile
+
+    path = tmp_path / 'a.zip'
+    for value in (10, 200):
+        new = tmp_path / 'new.zip'
+        with zipfile.ZipFile(new, 'w') as archive:
+            image = np.full_like(IMAGE, value)
+            archive.writestr('a.tif', build_tiff([Directory(image=image, tile=(64, 64), photometric='rgb')]))
+        new.replace(path)
+        source = open_source(f'zip://a.tif::{path}')
+        with pytest.raises(FileNotFoundError):
+            open_source(f'zip://b.tif::{path}')
+        assert bytes(source.read(600_000, 9)) == bytes([value] * 9)
+        if ends == 'closed':
+            source.close()
+        del source
+        gc.collect()
+        wait_until(
+            lambda: not any('a.zip' in os.path.realpath(one) for one in Path('/proc/self/fd').iterdir())
+        )
+
+
+# Clients
+
+
+def test_clients_are_kept_for_the_next_but_not_all_for_ever(web: Web) -> None:
+    url = web.url('a.tif', DATA)
+    with bipl.env(remote_timeout=33):
+        first = Slide.open(url, storage_options={'headers': {'X-Token': '0'}})
+        for i in range(1, 100):
+            Slide.open(url, storage_options={'headers': {'X-Token': str(i)}}).close()
+    assert len(network()._clients) < 40
+    np.testing.assert_array_equal(first[BOX], IMAGE[BOX])
+    assert web.asked[-1].headers['x-token'] == '0'
+
+
+def test_clients_in_use_are_not_closed_to_make_room(web: Web) -> None:
+    url = web.url('a.tif', DATA)
+    goes_on = threading.Event()
+    slide = Slide.open(url, storage_options={'headers': {'X-Token': 'slow'}})
+    web.behave = lambda asked: goes_on.wait(20) and None if asked.headers['x-token'] == 'slow' else None
+    del web.asked[:]
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(lambda: slide[BOX])
+        wait_until(lambda: bool(web.asked))
+        for i in range(100):
+            Slide.open(url, storage_options={'headers': {'X-Token': str(i)}}).close()
+        goes_on.set()
+        np.testing.assert_array_equal(reading.result(20), IMAGE[BOX])
+    assert len({one.start for one in web.asked if one.headers['x-token'] == 'slow'}) == sum(
+        one.headers['x-token'] == 'slow' for one in web.asked
+    )
 
 
 # Credentials
