@@ -23,7 +23,7 @@ from bipl import ClosedSlideError, CorruptSlideError, RemoteError, Slide, Unsupp
 from bipl.cache import process_cache
 from bipl.storage.network import network
 from bipl.storage.opening import open_source
-from bipl.storage.urls import clean_name, links
+from bipl.storage.urls import clean_name, links, secrets_of, without_secrets
 from tests.builders.fields import Entry, FieldType, Tag
 from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.svs import build_svs
@@ -509,6 +509,20 @@ def test_options_that_its_file_system_has_not_are_named(web: Web) -> None:
         Slide.open(web.url('a.tif', DATA), storage_options={'foo': 1})
 
 
+@pytest.mark.parametrize('host', ['', 'localhost'])
+def test_file_urls_of_this_computer_are_paths(tmp_path: Path, host: str) -> None:
+    (tmp_path / 'a.tif').write_bytes(DATA)
+    with Slide.open(f'file://{host}{tmp_path}/a.tif') as slide:
+        np.testing.assert_array_equal(slide[BOX], IMAGE[BOX])
+
+
+def test_file_urls_of_another_host_are_refused(tmp_path: Path) -> None:
+    (tmp_path / 'a.tif').write_bytes(DATA)
+    for opens in (Slide.open, open_source):
+        with pytest.raises(UnsupportedSlideError, match=r'file://other/.*expected a file of this computer'):
+            opens(f'file://other{tmp_path}/a.tif')
+
+
 def test_options_for_a_file_are_refused(tmp_path: Path) -> None:
     (tmp_path / 'a.tif').write_bytes(DATA)
     with pytest.raises(TypeError, match='storage_options: expected a URL'):
@@ -672,6 +686,50 @@ def test_odd_credentials_are_shown_nowhere(web: Web, user: str, query: str, fail
     for secret in SECRETS:
         assert secret not in shown
     assert web.address.removeprefix('http://') in shown
+
+
+@pytest.mark.parametrize(
+    ('url', 'name'),
+    [
+        ('http://me:hunt/er22@host/a.tif', 'http://***@host/a.tif'),
+        ('http://me:hunt?er22@host/a.tif?x', 'http://***@host/a.tif'),
+        ('http://me:hunt#er22@host/a.tif', 'http://***@host/a.tif'),
+        ('http://me:hu@nt#er22@host/a.tif', 'http://***@host/a.tif'),
+        ('zip://a.tif::http://me:hunt/er22@host/a.zip', 'zip://a.tif::http://***@host/a.zip'),
+        ('sftp://me:hunt/er22@host/a.tif', 'sftp://***@host/a.tif'),
+        ('https://hunter22@host/a.tif', 'https://host/a.tif'),
+        ('/vsicurl/https://me:hunter22@host/a.tif?hunter22', '/vsicurl/https://host/a.tif'),
+        ('/vsicurl/https://hunter22@host/a.tif', '/vsicurl/https://host/a.tif'),
+        ('https://host/a@b.tif', 'https://host/a@b.tif'),
+        ('https://host:80/a@b.tif', 'https://host:80/a@b.tif'),
+        ('https://[::1]:80/a@b.tif', 'https://[::1]:80/a@b.tif'),
+        ('abfs://container@account.net/a.tif', 'abfs://container@account.net/a.tif'),
+    ],
+)
+def test_names_hide_what_may_be_a_password(url: str, name: str) -> None:
+    assert clean_name(url) == name
+    said = without_secrets(f'{url}: no such host', secrets_of(url, {}))
+    assert not any(part in said for part in ('hunt', 'er22'))
+
+
+@pytest.mark.parametrize('password', ['hunt/er22', 'hunt?er22', 'hunt#er22', 'h/unter22'])
+def test_passwords_that_should_have_been_quoted_are_refused_and_not_shown(web: Web, password: str) -> None:
+    url = web.url('a.tif', DATA).replace('://', f'://me:{password}@')
+    for source in (url, f'/vsicurl/{url}', f'zip://a.tif::{url}'):
+        with pytest.raises((UnsupportedSlideError, FileNotFoundError)) as raised:
+            Slide.open(source)
+        shown = ''.join(traceback.format_exception(raised.value))
+        assert not any(part in shown for part in ('hunt', 'er22'))
+        assert '/vsicurl' in source or 'expected a number, if any, as the port' in shown
+    assert not web.asked
+
+
+@pytest.mark.parametrize('driver', [None, 'tiff', 'raster', 'openslide', 'gdal'])
+def test_names_for_gdal_that_nobody_reads_show_no_credentials(web: Web, driver: str | None) -> None:
+    url = web.url('a.tif', b'no slide at all').replace('://', '://me:hunter22@') + '?sig=hunter22'
+    with pytest.raises((OSError, ValueError, ImportError)) as raised:
+        Slide.open(f'/vsicurl/{url}', driver=driver)
+    assert 'hunter22' not in ''.join(traceback.format_exception(raised.value))
 
 
 def test_addresses_of_ipv6_and_colons_in_names_are_no_chains() -> None:
