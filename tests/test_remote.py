@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import os
 import pickle
 import subprocess
 import sys
@@ -19,8 +21,9 @@ import pytest
 import bipl
 from bipl import ClosedSlideError, CorruptSlideError, RemoteError, Slide, UnsupportedSlideError
 from bipl.cache import process_cache
+from bipl.storage.network import network
 from bipl.storage.opening import open_source
-from bipl.storage.urls import clean_name, links
+from bipl.storage.urls import clean_name, links, secrets_of, without_secrets
 from tests.builders.fields import Entry, FieldType, Tag
 from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.svs import build_svs
@@ -287,6 +290,27 @@ def test_where_a_url_leads_is_asked_until_it_expires(web: Web) -> None:
     assert 2 < leads.given < len(asked) / 3  # else it would be half of all
 
 
+@pytest.mark.parametrize('failure', ['stalls', 'hangs up', '503', 'is no HTTP', 'answers all'])
+@pytest.mark.usefixtures('quick')
+def test_where_a_url_leads_is_asked_no_more_once_it_fails(web: Web, failure: str) -> None:
+    alive = ['/one']
+
+    def behave(asked: Asked) -> str | None:
+        if asked.path == '/way':
+            return alive[-1]
+        return None if asked.path == alive[-1] else failure
+
+    web.files |= {'/one': LARGE, '/two': LARGE}
+    web.has_etags, web.behave = False, behave
+    with Slide.open(f'{web.address}/way') as slide, Slide.open(LARGE) as local:
+        slide[1000:1200, 1000:1200]
+        alive.append('/two')
+        if failure == 'answers all':  # which is not tried again
+            with pytest.raises(RemoteError):
+                slide[3000:3200, 3000:3200]
+        np.testing.assert_array_equal(slide[3000:3200, 3000:3200], local[3000:3200, 3000:3200])
+
+
 def test_where_a_url_with_credentials_leads_is_asked_for_each_time(web: Web) -> None:
     web.files['/a.tif'] = LARGE
     web.behave = lambda asked: '/a.tif' if asked.path == '/way' else None
@@ -485,6 +509,20 @@ def test_options_that_its_file_system_has_not_are_named(web: Web) -> None:
         Slide.open(web.url('a.tif', DATA), storage_options={'foo': 1})
 
 
+@pytest.mark.parametrize('host', ['', 'localhost'])
+def test_file_urls_of_this_computer_are_paths(tmp_path: Path, host: str) -> None:
+    (tmp_path / 'a.tif').write_bytes(DATA)
+    with Slide.open(f'file://{host}{tmp_path}/a.tif') as slide:
+        np.testing.assert_array_equal(slide[BOX], IMAGE[BOX])
+
+
+def test_file_urls_of_another_host_are_refused(tmp_path: Path) -> None:
+    (tmp_path / 'a.tif').write_bytes(DATA)
+    for opens in (Slide.open, open_source):
+        with pytest.raises(UnsupportedSlideError, match=r'file://other/.*expected a file of this computer'):
+            opens(f'file://other{tmp_path}/a.tif')
+
+
 def test_options_for_a_file_are_refused(tmp_path: Path) -> None:
     (tmp_path / 'a.tif').write_bytes(DATA)
     with pytest.raises(TypeError, match='storage_options: expected a URL'):
@@ -521,6 +559,63 @@ def test_chains_of_file_systems_are_read(tmp_path: Path, web: Web) -> None:
     for chain in (f'zip://inner/a.tif::{tmp_path / "a.zip"}', f'zip://inner/a.tif::{url}'):
         with Slide.open(chain, driver='tiff') as slide:
             np.testing.assert_array_equal(slide[BOX], IMAGE[BOX])
+
+
+@pytest.mark.skipif(not Path('/proc/self/fd').exists(), reason='open files are counted by /proc')
+@pytest.mark.parametrize('ends', ['closed', 'dropped'])
+def test_archives_are_closed_with_their_slides_and_opened_anew(tmp_path: Path, ends: str) -> None:
+    import zipfile
+
+    path = tmp_path / 'a.zip'
+    for value in (10, 200):
+        new = tmp_path / 'new.zip'
+        with zipfile.ZipFile(new, 'w') as archive:
+            image = np.full_like(IMAGE, value)
+            archive.writestr('a.tif', build_tiff([Directory(image=image, tile=(64, 64), photometric='rgb')]))
+        new.replace(path)
+        source = open_source(f'zip://a.tif::{path}')
+        with pytest.raises(FileNotFoundError):
+            open_source(f'zip://b.tif::{path}')
+        assert bytes(source.read(600_000, 9)) == bytes([value] * 9)
+        if ends == 'closed':
+            source.close()
+        del source
+        gc.collect()
+        wait_until(
+            lambda: not any('a.zip' in os.path.realpath(one) for one in Path('/proc/self/fd').iterdir())
+        )
+
+
+# Clients
+
+
+def test_clients_are_kept_for_the_next_but_not_all_for_ever(web: Web) -> None:
+    url = web.url('a.tif', DATA)
+    with bipl.env(remote_timeout=33):
+        first = Slide.open(url, storage_options={'headers': {'X-Token': '0'}})
+        for i in range(1, 100):
+            Slide.open(url, storage_options={'headers': {'X-Token': str(i)}}).close()
+    assert len(network()._clients) < 40
+    np.testing.assert_array_equal(first[BOX], IMAGE[BOX])
+    assert web.asked[-1].headers['x-token'] == '0'
+
+
+def test_clients_in_use_are_not_closed_to_make_room(web: Web) -> None:
+    url = web.url('a.tif', DATA)
+    goes_on = threading.Event()
+    slide = Slide.open(url, storage_options={'headers': {'X-Token': 'slow'}})
+    web.behave = lambda asked: goes_on.wait(20) and None if asked.headers['x-token'] == 'slow' else None
+    del web.asked[:]
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(lambda: slide[BOX])
+        wait_until(lambda: bool(web.asked))
+        for i in range(100):
+            Slide.open(url, storage_options={'headers': {'X-Token': str(i)}}).close()
+        goes_on.set()
+        np.testing.assert_array_equal(reading.result(20), IMAGE[BOX])
+    assert len({one.start for one in web.asked if one.headers['x-token'] == 'slow'}) == sum(
+        one.headers['x-token'] == 'slow' for one in web.asked
+    )
 
 
 # Credentials
@@ -591,6 +686,50 @@ def test_odd_credentials_are_shown_nowhere(web: Web, user: str, query: str, fail
     for secret in SECRETS:
         assert secret not in shown
     assert web.address.removeprefix('http://') in shown
+
+
+@pytest.mark.parametrize(
+    ('url', 'name'),
+    [
+        ('http://me:hunt/er22@host/a.tif', 'http://***@host/a.tif'),
+        ('http://me:hunt?er22@host/a.tif?x', 'http://***@host/a.tif'),
+        ('http://me:hunt#er22@host/a.tif', 'http://***@host/a.tif'),
+        ('http://me:hu@nt#er22@host/a.tif', 'http://***@host/a.tif'),
+        ('zip://a.tif::http://me:hunt/er22@host/a.zip', 'zip://a.tif::http://***@host/a.zip'),
+        ('sftp://me:hunt/er22@host/a.tif', 'sftp://***@host/a.tif'),
+        ('https://hunter22@host/a.tif', 'https://host/a.tif'),
+        ('/vsicurl/https://me:hunter22@host/a.tif?hunter22', '/vsicurl/https://host/a.tif'),
+        ('/vsicurl/https://hunter22@host/a.tif', '/vsicurl/https://host/a.tif'),
+        ('https://host/a@b.tif', 'https://host/a@b.tif'),
+        ('https://host:80/a@b.tif', 'https://host:80/a@b.tif'),
+        ('https://[::1]:80/a@b.tif', 'https://[::1]:80/a@b.tif'),
+        ('abfs://container@account.net/a.tif', 'abfs://container@account.net/a.tif'),
+    ],
+)
+def test_names_hide_what_may_be_a_password(url: str, name: str) -> None:
+    assert clean_name(url) == name
+    said = without_secrets(f'{url}: no such host', secrets_of(url, {}))
+    assert not any(part in said for part in ('hunt', 'er22'))
+
+
+@pytest.mark.parametrize('password', ['hunt/er22', 'hunt?er22', 'hunt#er22', 'h/unter22'])
+def test_passwords_that_should_have_been_quoted_are_refused_and_not_shown(web: Web, password: str) -> None:
+    url = web.url('a.tif', DATA).replace('://', f'://me:{password}@')
+    for source in (url, f'/vsicurl/{url}', f'zip://a.tif::{url}'):
+        with pytest.raises((UnsupportedSlideError, FileNotFoundError)) as raised:
+            Slide.open(source)
+        shown = ''.join(traceback.format_exception(raised.value))
+        assert not any(part in shown for part in ('hunt', 'er22'))
+        assert '/vsicurl' in source or 'expected a number, if any, as the port' in shown
+    assert not web.asked
+
+
+@pytest.mark.parametrize('driver', [None, 'tiff', 'raster', 'openslide', 'gdal'])
+def test_names_for_gdal_that_nobody_reads_show_no_credentials(web: Web, driver: str | None) -> None:
+    url = web.url('a.tif', b'no slide at all').replace('://', '://me:hunter22@') + '?sig=hunter22'
+    with pytest.raises((OSError, ValueError, ImportError)) as raised:
+        Slide.open(f'/vsicurl/{url}', driver=driver)
+    assert 'hunter22' not in ''.join(traceback.format_exception(raised.value))
 
 
 def test_addresses_of_ipv6_and_colons_in_names_are_no_chains() -> None:
@@ -675,6 +814,55 @@ def test_the_end_of_the_process_is_quiet(web: Web, kept: str) -> None:
     code = f'import sys\nfrom bipl import Slide\nslide = Slide.open(sys.argv[1])\nslide[:99]\nkept = {kept}'
     ended = run(code, web.url('a.tif', DATA), '-X', 'dev')
     assert (ended.returncode, ended.stderr) == (0, '')
+
+
+@pytest.mark.parametrize('opens', ['before', 'then'])
+def test_threads_read_on_when_the_main_one_is_done(web: Web, opens: str) -> None:
+    code = f"""
+import sys, threading
+from bipl import Slide
+def read(opened):
+    threading.main_thread().join()
+    print(int((opened or Slide.open(sys.argv[1]))[500:900, 500:900].astype('u4').sum()))
+threading.Thread(target=read, args=[Slide.open(sys.argv[1]) if {opens == 'before'} else None]).start()
+"""
+    ended = run(code, web.url('a.tif', DATA))
+    assert (ended.returncode, ended.stderr) == (0, '')
+    assert int(ended.stdout) == IMAGE[500:900, 500:900].astype('u4').sum()
+
+
+def test_a_finalizer_that_reads_when_the_interpreter_ends_is_told(web: Web) -> None:
+    code = """
+import sys
+from bipl import Slide
+class Model:
+    def __del__(self):
+        self.slide[500:900, 500:900]
+model = Model()
+model.slide = Slide.open(sys.argv[1])
+model.me = model  # so it goes with the interpreter
+"""
+    ended = run(code, web.url('a.tif', DATA))
+    assert ended.returncode == 0
+    assert 'RemoteError: expected to read before the interpreter ends, found it ending' in ended.stderr
+
+
+def test_a_file_system_that_falls_silent_does_not_keep_the_process() -> None:
+    code = """
+import fsspec, time, bipl
+from fsspec.implementations.memory import MemoryFileSystem
+class Silent(MemoryFileSystem):
+    def info(self, path, **options):
+        time.sleep(1000)
+fsspec.register_implementation('silent', Silent)
+with bipl.env(remote_timeout=0.2, remote_retries=1):
+    try:
+        bipl.Slide.open('silent://a.tif')
+    except bipl.RemoteError:
+        print('given up')
+"""
+    ended = run(code, '')
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, 'given up\n', '')
 
 
 @pytest.mark.parametrize(

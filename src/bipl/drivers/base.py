@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple, Self
 from bipl.errors import UnsupportedSlideError
 from bipl.settings import Settings
 from bipl.storage.source import Access, Sourceable
-from bipl.storage.urls import Address, clean_name, is_url
+from bipl.storage.urls import Address, clean_name, is_url, is_virtual
 from bipl.vendors.info import SlideInfo
 
 
@@ -145,4 +145,6 @@ def path_of(source: Sourceable, driver: str, *, schemes: tuple[str, ...] = ()) -
         raise UnsupportedSlideError(
             f'{driver}: expected a path, found the URL {clean_name(path)}; download it first'
         )
+    if is_virtual(path) and not schemes:
+        raise UnsupportedSlideError(f'{driver}: expected a path, found {clean_name(path)}, which is for GDAL')
     return path

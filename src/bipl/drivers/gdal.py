@@ -30,7 +30,7 @@ from bipl.fork_gate import ForkGate
 from bipl.geometry import RegularGrid, has_same_aspect
 from bipl.settings import Settings
 from bipl.storage.source import Access, Sourceable, file_identity
-from bipl.storage.urls import clean_name, secrets_of, without_secrets
+from bipl.storage.urls import clean_name, is_virtual, refuse_odd_port, secrets_of, without_secrets
 from bipl.vendors.info import SlideInfo, default_background
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -55,9 +55,12 @@ class GdalDriver(Driver):
     def __init__(self, source: Sourceable, access: Access, settings: Settings) -> None:
         del access, settings
         name = path_of(source, self.name, schemes=_URLS)
+        refuse_odd_port(name)
         key = _key(name)
         self._datasets = Datasets(name)
-        self.info = _describe(clean_name(name) if '://' in name else name, key, self._datasets)
+        self.info = _describe(
+            clean_name(name) if '://' in name or is_virtual(name) else name, key, self._datasets
+        )
 
     def close(self) -> None:
         """Let go of the datasets; those of other threads go when they end, or ask again."""
@@ -90,7 +93,9 @@ class Datasets:
 
     def cleaned(self, error: GdalError) -> GdalError:
         """Return an error without the credentials that a URL may hold."""
-        secrets = secrets_of(self._name, {}) if '://' in self._name else frozenset[str]()
+        secrets = (
+            secrets_of(self._name, {}) if '://' in self._name or is_virtual(self._name) else frozenset[str]()
+        )
         return GdalError(without_secrets(str(error), secrets)) if secrets else error
 
     def forget(self) -> None:
@@ -256,6 +261,11 @@ def _background(dataset: Dataset, level: GdalTiles) -> tuple[float, ...]:
             if np.array_equal(held, np.array(values), equal_nan=level.dtype.kind == 'f'):
                 return tuple(held.tolist())
     return default_background(level.dtype, level.channels, is_rgb=level.is_rgb)
+
+
+def _may_tell(name: str) -> bool:
+    """Whether there may be credentials in a name."""
+    return '://' in name or is_virtual(name)
 
 
 def _key(name: str) -> Hashable:

@@ -39,6 +39,7 @@ _DTYPES = {
     11: 'complex128', 12: 'uint64', 13: 'int64', 14: 'int8',
 }  # fmt: skip
 _WARNING, _FAILURE = 2, 3
+_LOG_OF_WARNINGS = 'rasterio._err'
 _warnings_lock = Lock()
 
 
@@ -135,17 +136,18 @@ def _close_all() -> None:
         dataset.close()
 
 
-class _Recorder(logging.Handler):
-    """Keeps what rasterio logs for the thread whose call it is of."""
+class _Recorder(logging.Filter):
+    """Keeps what rasterio logs of calls of ours, by thread, and lets nobody else see it: it tells URLs."""
 
     def __init__(self, own: local) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__()
         self._own = own
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def filter(self, record: logging.LogRecord) -> bool:
         kept: list[str] | None = getattr(self._own, 'kept', None)
-        if kept is not None:
+        if kept is not None and record.name == _LOG_OF_WARNINGS and record.levelno >= logging.WARNING:
             kept.append(record.getMessage())
+        return kept is None
 
 
 class _Rasterio:
@@ -154,7 +156,9 @@ class _Rasterio:
     def __init__(self, rasterio: Any) -> None:
         self._rasterio = rasterio
         self._own = local()
-        logging.getLogger('rasterio._err').addHandler(_Recorder(self._own))
+        recorder = _Recorder(self._own)
+        for name in (_LOG_OF_WARNINGS, 'rasterio._env', 'rasterio._base', 'rasterio._io'):
+            logging.getLogger(name).addFilter(recorder)
 
     @contextmanager
     def session(self, *, is_strict: bool = False) -> Iterator[None]:

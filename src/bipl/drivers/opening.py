@@ -11,14 +11,14 @@ from bipl.import_gate import heed_imports
 from bipl.settings import Settings
 from bipl.storage.opening import position_kept
 from bipl.storage.source import Access, Sourceable, file_identity
-from bipl.storage.urls import clean_name, is_url
+from bipl.storage.urls import clean_name, is_url, is_virtual
 
 
 def source_name(source: Sourceable) -> str:
     """Return what a source is called in messages."""
     if isinstance(source, str | os.PathLike):
         path = os.fspath(source)
-        return clean_name(path) if is_url(source) else path
+        return clean_name(path) if is_url(source) or is_virtual(path) else path
     if isinstance(source, bytes | bytearray | memoryview):
         return f'<{memoryview(source).nbytes} bytes in memory>'
     return f'<{type(source).__name__}>'

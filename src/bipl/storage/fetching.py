@@ -76,6 +76,10 @@ class Transport(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Let go of what nobody else uses.  What is asked afterwards may open it again."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:

@@ -8,14 +8,22 @@ import atexit
 import concurrent.futures
 import os
 import selectors
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from contextlib import suppress
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, TypeVarTuple
+from weakref import WeakValueDictionary
+
+from bipl.errors import RemoteError
+from bipl.storage.threads import DaemonThreads
 
 T = TypeVar('T')
+Ts = TypeVarTuple('Ts')
 
 _MOST_CLOSING_S = 1.0
+_MOST_SHARED_CLIENTS = 32
 
 
 def _most_requests() -> int:
@@ -50,6 +58,18 @@ class _Loop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         super().__init__(getattr(selectors, 'PollSelector', selectors.SelectSelector)())
+        self._threads = DaemonThreads()
+
+    def run_in_executor(
+        self,
+        executor: concurrent.futures.Executor | None,
+        func: Callable[[*Ts], T],
+        *args: *Ts,
+    ) -> asyncio.Future[T]:
+        """Call a function in a thread that the end of the process neither refuses nor waits for."""
+        if executor is not None:
+            return super().run_in_executor(executor, func, *args)
+        return asyncio.wrap_future(self._threads.submit(func, *args), loop=self)
 
     def is_closed(self) -> bool:
         """Whether no call can be made; clients that close themselves ask."""
@@ -65,14 +85,23 @@ class _Loop(asyncio.SelectorEventLoop):
             super().call_exception_handler(context)
 
 
+@dataclass(slots=True)
+class _Client:
+    """What is kept, how it is closed, whether it is one object's alone, and who uses it now."""
+
+    made: Any
+    close: Callable[[], Awaitable[object]]
+    is_own: bool
+    tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+
+
 class Network:
     """An event loop in a thread of its own, and the clients that live on it."""
 
     def __init__(self) -> None:
         self.loop = _Loop()
-        self._clients: dict[Hashable, Any] = {}
-        self._turns: dict[Hashable, asyncio.Lock] = {}
-        self._closers: list[Callable[[], Awaitable[object]]] = []
+        self._clients: dict[Hashable, _Client] = {}
+        self._turns: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
         threading.Thread(target=self._work, name='bipl-network', daemon=True).start()
 
     def _work(self) -> None:
@@ -95,9 +124,16 @@ class Network:
             raise
 
     async def client(
-        self, key: Hashable, make: Callable[[], T], close: Callable[[T], Awaitable[object]] | None = None
+        self,
+        key: Hashable,
+        make: Callable[[], T],
+        close: Callable[[T], Awaitable[object]],
+        *,
+        is_own: bool = False,
     ) -> T:
         """Return the client of a key, made at its first use and kept.  To be awaited on the loop.
+
+        The task that asks uses it until it is done; so long it is not closed to make room for others.
 
         Parameters
         ----------
@@ -106,21 +142,51 @@ class Network:
         make
             Makes it, in a thread: some look for credentials on the network.
         close
-            Closes it at the end of the process.
+            Closes it: at the end of the process, or when others have been used more lately.
+        is_own
+            It is kept until somebody calls `let_go`, however many others there are.
         """
-        if key not in self._clients:
-            async with self._turns.setdefault(key, asyncio.Lock()):
-                if key not in self._clients:
-                    made = await asyncio.to_thread(make)
-                    self._clients[key] = made
-                    if close is not None:
-                        self._closers.append(lambda: close(made))
-        client: T = self._clients[key]
+        turn = self._turns.setdefault(key, asyncio.Lock())
+        async with turn:
+            kept = self._clients.pop(key, None)
+            is_new = kept is None
+            if kept is None:
+                made = await asyncio.to_thread(make)
+                kept = _Client(made, lambda: close(made), is_own)
+            self._clients[key] = kept  # behind all others
+            task = asyncio.current_task()
+            assert task is not None  # noqa: S101
+            kept.tasks.add(task)
+            task.add_done_callback(kept.tasks.discard)
+        if is_new:
+            await self._make_room()
+        client: T = kept.made
         return client
+
+    async def _make_room(self) -> None:
+        """Close what is shared and was used least lately, if there is too much of it."""
+        shared = [key for key, kept in self._clients.items() if not kept.is_own]
+        idle = [key for key in shared[:-_MOST_SHARED_CLIENTS] if not self._clients[key].tasks]
+        for kept in [self._clients.pop(key) for key in idle]:
+            with suppress(Exception):
+                await kept.close()
+
+    def let_go(self, key: Hashable) -> None:
+        """Have the client of a key closed, if there is one, when no task uses it.  For any thread."""
+        if self.loop.is_running():
+            self.loop.call_soon_threadsafe(lambda: self.loop.create_task(self._let_go(key)))
+
+    async def _let_go(self, key: Hashable) -> None:
+        kept = self._clients.pop(key, None)
+        if kept is not None:
+            if kept.tasks:
+                await asyncio.wait(kept.tasks)
+            with suppress(Exception):
+                await kept.close()
 
     async def close(self) -> None:
         """Close the clients."""
-        await asyncio.gather(*(close() for close in self._closers), return_exceptions=True)
+        await asyncio.gather(*(kept.close() for kept in self._clients.values()), return_exceptions=True)
 
 
 _networks: list[Network] = []
@@ -130,7 +196,15 @@ _is_watching: list[bool] = []
 
 
 def network() -> Network:
-    """Return this process's network, made at its first use."""
+    """Return this process's network, made at its first use.
+
+    Raises
+    ------
+    RemoteError
+        If the interpreter is ending: its threads stand still, and an answer would never come.
+    """
+    if sys.is_finalizing():
+        raise RemoteError('expected to read before the interpreter ends, found it ending; read earlier')
     if not _networks:
         _watch()  # before the lock is taken: a fork may come while it is
         if not _locks:
@@ -139,6 +213,12 @@ def network() -> Network:
             if not _networks:
                 _networks.append(Network())
     return _networks[0]
+
+
+def let_go(key: Hashable) -> None:
+    """Close the client of a key, if there is one, when no task uses it.  For any thread, and finalizers."""
+    for here in _networks:
+        here.let_go(key)
 
 
 def _watch() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from bipl import settings as settings_
 from bipl.storage import local, memory
 from bipl.storage.source import Access, ByteSource, Sourceable
-from bipl.storage.urls import Address, is_url, local_path
+from bipl.storage.urls import Address, clean_name, is_url, is_virtual, local_path
 
 
 def open_source(
@@ -46,6 +46,9 @@ def open_source(
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), source)
         if is_url(source):
             return _open_url(source, settings or settings_.current())
+        name = os.fspath(source)
+        if is_virtual(name) and not os.path.exists(name):  # noqa: PTH110 - Path makes one / of two
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), clean_name(name))
         return local.open_file(local_path(source) or Path(source), access)
     if isinstance(source, bytes | bytearray | memoryview):
         return memory.MemorySource(source)

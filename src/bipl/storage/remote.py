@@ -165,7 +165,9 @@ class RemoteSource:
 
     def close(self) -> None:
         """Forget the object; connections stay open for others."""
-        self._transport = None
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.close()
         self._pages = {}
 
     def reopen(self) -> bool:

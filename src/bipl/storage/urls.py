@@ -6,12 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bipl.errors import UnsupportedSlideError
 from bipl.storage.source import Sourceable
 
 # Texts, compiled where they are used: opening a local file asks only whether it is a URL.
 # A user ends at the last @ before a path: passwords have it, too.
 _USER = r'://[^/?#]*@'
-_USER_AND_MORE = r'://[^/?#@:]*:[^/?#]*@'
+# One with a password at the last @ of all: some have / ? # that should have been quoted.  Digits are a port.
+_NO_PORT = r'(?!\d*(?:[/?#\s]|$))'
+_USER_AND_MORE = rf'(?s)://[^/?#@:\[]*:{_NO_PORT}.*@'
+_ODD_PORT = rf'(?i)(?:/vsi[^:?#]*)?https?://[^/?#@:\[]*:{_NO_PORT}[^/?#@]*(?:[/?#]|$)'
+# Users within a text.
+_USERS_IN_TEXT = rf'://[^/?#@:\[\s]*:{_NO_PORT}[^\s\'"`]*@|(?<=http)://[^/?#\s]*@|(?<=https)://[^/?#\s]*@'
 _QUERY = r'(?s)[?#].*'
 _OF_SCHEMES = str.maketrans('+-.', 'xxx')
 _HARMLESS = frozenset(
@@ -19,7 +25,7 @@ _HARMLESS = frozenset(
 )
 _WEB = ('http://', 'https://', 'ftp://', 'sftp://', 'ssh://', 'webdav://', 'smb://')
 # No other follows these in a chain: what looks like one is an address of IPv6, or of the path or the query.
-_LAST = (*_WEB, 's3://', 's3a://', 'gs://', 'gcs://', 'az://', 'abfs://', 'abfss://')
+_LAST = (*_WEB, 's3://', 's3a://', 'gs://', 'gcs://', 'az://', 'abfs://', 'abfss://', '/vsi')
 
 
 class Address(os.PathLike[str]):
@@ -91,13 +97,25 @@ def _is_scheme(text: str) -> bool:
 
 
 def local_path(source: str | os.PathLike[str]) -> Path | None:
-    """Return the path that a `file://` URL names; None for any other text."""
+    """Return the path that a `file://` URL names; None for any other text.
+
+    Raises
+    ------
+    UnsupportedSlideError
+        If it names another host.
+    """
     text = os.fspath(source)
     if not isinstance(text, str) or not text.lower().startswith('file://'):
         return None
     from urllib.parse import unquote, urlsplit
 
-    return Path(unquote(urlsplit(text).path))
+    parts = urlsplit(text)
+    if parts.netloc.lower() not in {'', 'localhost'}:
+        raise UnsupportedSlideError(
+            f'{clean_name(text)}: expected a file of this computer (file:///path), found one of another; '
+            'mount it, and open it by its path'
+        )
+    return Path(unquote(parts.path))
 
 
 def clean_name(url: str) -> str:
@@ -114,17 +132,49 @@ def links(url: str) -> list[str]:
     return [*found, rest]
 
 
-def _clean(url: str) -> str:
+def is_virtual(path: object) -> bool:
+    """Whether this is a name of GDAL's own (`/vsicurl/https://...`), which may hold what URLs do."""
+    return isinstance(path, str) and path.lower().startswith('/vsi') and ('://' in path or '?' in path)
+
+
+def refuse_odd_port(url: str) -> None:
+    """Raise UnsupportedSlideError if the host of a web URL is followed by what is no number.
+
+    Most often that is a password with / ? # in it, which would be taken for a host's, and shown.
+    """
+    if any(re.match(_ODD_PORT, link) for link in links(url)):
+        raise UnsupportedSlideError(
+            f'{clean_name(url)}: expected a number, if any, as the port, found something else; in a password '
+            'write %2F for /, %3F for ?, %23 for #, %40 for @'
+        )
+
+
+def _users(url: str) -> list[str]:
+    return [user[3:-1] for pattern in _patterns(url) for user in re.findall(pattern, url)]
+
+
+def _patterns(url: str) -> tuple[str, ...]:
     # `abfs://container@account...` is no user; one with a password is, whatever the scheme.
-    user = _USER if url.lower().startswith(_WEB) else _USER_AND_MORE
-    return re.sub(_QUERY, '', re.sub(user, '://', url))
+    return (_USER_AND_MORE, _USER) if is_virtual(url) or url.lower().startswith(_WEB) else (_USER_AND_MORE,)
+
+
+def _clean(url: str) -> str:
+    for pattern in _patterns(url):
+        user = re.search(pattern, url)
+        if user is not None:
+            # What is hidden beyond a / may have been a path: say that there was something.
+            more = '***@' if re.search('[/?#]', user[0][3:]) else ''
+            url = f'{url[: user.start()]}://{more}{url[user.end() :]}'
+            break
+    return re.sub(_QUERY, '', url)
 
 
 def secrets_of(url: str, options: Mapping[str, Any]) -> frozenset[str]:
     """Return the texts that may not be seen: what `clean_name` leaves out, and texts among the options."""
     from urllib.parse import unquote
 
-    parts = re.findall(_QUERY, url) + [user.strip('/:@') for user in re.findall(_USER_AND_MORE, url)]
+    users = [user for link in links(url) for user in _users(link)]
+    parts = re.findall(_QUERY, url) + users + [part for user in users for part in re.split('[:/?#@]', user)]
     parts += re.findall(r'=([^&#]{4,})', url)
     parts += map(unquote, parts[:])
     return frozenset(text for text in (*parts, *_texts(options)) if len(text) > 3)
@@ -145,4 +195,4 @@ def without_secrets(text: str, secrets: frozenset[str]) -> str:
     """Return a text in which each secret is `***`."""
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, '***')
-    return re.sub(_USER_AND_MORE, '://', text)
+    return re.sub(_USERS_IN_TEXT, '://', text)

@@ -27,3 +27,6 @@ class UrlTransport:
         self._options = options
         self._key = key
         self._secrets = secrets_of(url, options)
+
+    def close(self) -> None:
+        """Do nothing: its client is kept for others."""

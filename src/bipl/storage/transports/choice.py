@@ -9,7 +9,7 @@ from bipl.errors import MissingDependencyError, UnsupportedSlideError
 from bipl.settings import Settings
 from bipl.storage.fetching import Patience, Transport
 from bipl.storage.remote import RemoteSource
-from bipl.storage.urls import Address, clean_name, links
+from bipl.storage.urls import Address, clean_name, links, refuse_odd_port
 
 _S3 = frozenset(('s3', 's3a'))
 _GCS = frozenset(('gs', 'gcs'))
@@ -25,10 +25,11 @@ def open_remote(address: Address, settings: Settings) -> RemoteSource:
     MissingDependencyError
         If what speaks to such a server is not installed.
     UnsupportedSlideError
-        If nobody knows the scheme.
+        If nobody knows the scheme, or a port is no number.
     FileNotFoundError, RemoteError
         If the server has no such object, fails, or refuses.
     """
+    refuse_odd_port(address.url)
     patience = Patience(settings.remote_timeout, settings.remote_retries)
     place = f'{address.url} {_digest(address.options)}'
     try:

@@ -4,15 +4,18 @@ import asyncio
 import errno
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
+from itertools import count
 from typing import Any
+from weakref import finalize
 
 from fsspec.core import url_to_fs
 from fsspec.registry import get_filesystem_class, known_implementations, registry
 
 from bipl.errors import BiplError, MissingDependencyError, RemoteError
 from bipl.storage.fetching import Answer, TransientError, changed, empty
-from bipl.storage.network import MOST_REQUESTS_AT_ONCE, network
+from bipl.storage.network import MOST_REQUESTS_AT_ONCE, let_go, network
 from bipl.storage.transports.base import UrlTransport
 from bipl.storage.urls import links, without_secrets
 
@@ -21,9 +24,12 @@ _VERSIONS = (
     *('ETag', 'etag', 'generation', 'version_id', 'md5', 'sha', 'checksum', 'hash'),
     *('LastModified', 'last_modified', 'mtime', 'modified', 'updated', 'created'),
 )
+# What file systems keep open: archives and the files they are in, connections.
+_HELD = ('zip', 'tar', 'of', 'ftp', 'client')
 _MOST_TEXT = 300
 # What another attempt does not change.
 _FINAL = (PermissionError, TypeError, ValueError, NotImplementedError)
+_serial = count()
 
 
 def is_known(scheme: str) -> bool:
@@ -32,7 +38,7 @@ def is_known(scheme: str) -> bool:
 
 
 class _System:
-    """A file system and a path in it, for all who open it in this process.  May connect at once."""
+    """A file system and a path in it, for one who opens it in this process.  May connect at once."""
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         scheme = url.partition('://')[0].lower()
@@ -49,13 +55,32 @@ class _System:
                 return await getattr(self._system, f'_{name}')(self._path, **options)
             return await asyncio.to_thread(getattr(self._system, name), self._path, **options)
 
+    async def close(self) -> None:
+        """Close what it holds; an asynchronous one has no way that is common to all."""
+        if not self._is_asynchronous:
+            await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        for held in (getattr(self._system, name, None) for name in _HELD):
+            with suppress(Exception):
+                held.close()  # type: ignore[union-attr]
+
 
 class GenericTransport(UrlTransport):
-    """One path of a file system.  Its calls come one at a time if it is not asynchronous."""
+    """One path of a file system of its own, so that another one is another state of what is there.
+
+    Its calls come one at a time if it is not asynchronous.
+    """
 
     def __init__(self, url: str, name: str, options: Mapping[str, Any], key: str) -> None:
         super().__init__(url, name, options, key)
         self._state: tuple[int, str] | None = None
+        self._own_key = f'{key} {next(_serial)}'
+        finalize(self, let_go, self._own_key).atexit = False
+
+    def close(self) -> None:
+        """Close the file system."""
+        let_go(self._own_key)
 
     async def get(self, start: int, stop: int, timeout_s: float) -> Answer:
         """Fetch a range; see `Transport`."""
@@ -71,7 +96,7 @@ class GenericTransport(UrlTransport):
 
     async def _get(self, start: int, stop: int) -> Answer:
         make = partial(_System, self._url, self._options)
-        system = await network().client((self._key, self._url), make)
+        system = await network().client(self._own_key, make, _System.close, is_own=True)
         if self._state is None:
             info = await system.call('info')
             if info.get('size') is None:

@@ -58,7 +58,7 @@ async def _close(client: HTTPFileSystem) -> None:
 
 
 class HttpTransport(UrlTransport):
-    """One URL of a web server.  Where it leads to another, that one is asked from then on, until it expires.
+    """One URL of a web server.  Where it leads to another, that one is asked from then on, until it fails.
 
     `options` are those of fsspec's `HTTPFileSystem`: `headers`, `auth`, `client_kwargs` ...
     """
@@ -83,10 +83,16 @@ class HttpTransport(UrlTransport):
         """Fetch a range; see `Transport`."""
         target = self._target
         if target is not None:
-            status, headers, data = await self._exchange(target, start, stop, timeout_s)
-            if status not in _EXPIRED:
-                return self._answer(status, headers, data, start, stop)
-            self._target = None
+            is_alive = False
+            try:
+                status, headers, data = await self._exchange(target, start, stop, timeout_s)
+                if status not in _EXPIRED:
+                    answer = self._answer(status, headers, data, start, stop)
+                    is_alive = True
+                    return answer
+            finally:
+                if not is_alive and self._target is target:
+                    self._target = None  # the URL may lead elsewhere by now
         return self._answer(*await self._exchange(None, start, stop, timeout_s), start, stop)
 
     async def _exchange(self, target: Any, start: int, stop: int, timeout_s: float) -> Exchanged:
