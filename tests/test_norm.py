@@ -231,3 +231,8 @@ def test_parameters_are_checked_whatever_the_setting(wish: dict[str, object], cl
         pytest.raises(ValueError, match=f'{next(iter(wish))}: expected'),
     ):
         slide.norm(**wish)  # type: ignore[arg-type]
+
+
+def test_weights_are_any_numbers() -> None:
+    with Slide.open(SVS) as slide, slide.norm(weight=np.float32(0.5)) as one, slide.norm(weight=0.5) as other:
+        np.testing.assert_array_equal(one[:50, :50], other[:50, :50])

@@ -61,7 +61,7 @@ def test_octaves_of_a_real_slide_are_near_its_means(times: int, least: float) ->
 def test_any_picture_can_be_moved(shape: tuple[int, int, int], times: int) -> None:
     random = np.random.default_rng(2)
     for image in (random.integers(0, 256, shape), random.integers(0, 2, shape) * 255):
-        found = centred(image.astype(np.uint8), times)
+        found = centred(image.astype(np.uint8), times, np.empty)
         weights = {1: (-9, 111, 29, -3), 2: (-9, 93, 50, -6), 3: (-9, 83, 61, -7)}[times]
         expected = image.astype(np.int64)
         for axis in (0, 1):
@@ -70,4 +70,4 @@ def test_any_picture_can_be_moved(shape: tuple[int, int, int], times: int) -> No
             sums = sum(w * padded[i : i + len(along)] for i, w in enumerate(weights))
             expected = np.moveaxis((sums + 64) >> 7, 0, axis)
         np.testing.assert_array_equal(found, expected.clip(0, 255))
-    np.testing.assert_array_equal(centred(np.full(shape, 255, np.uint8), times), 255)
+    np.testing.assert_array_equal(centred(np.full(shape, 255, np.uint8), times, np.empty), 255)

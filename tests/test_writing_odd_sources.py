@@ -71,6 +71,8 @@ def test_arguments_that_do_not_fit_are_named(tmp_path: Path) -> None:
             write(path, IMAGE, drop=drop)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r'path: expected one of a local file, found s3://bucket/a\.tif'):
         write('s3://bucket/a.tif', IMAGE)
+    with pytest.raises(ValueError, match=r'found https://host/a\.tif; write there'):
+        write('https://me:pa55word@host/a.tif?sig=hunter22', IMAGE)
     with pytest.raises(ValueError, match='tile: expected a multiple of 16 up to 8192, found 65536'):
         write(path, IMAGE, tile=65536)
     for workers in ('2', 1.5):

@@ -83,7 +83,7 @@ def jpeg2000_reduced(data: Buffer, form: SegmentFormat, shape: tuple[int, int], 
     if size is None or size.resolutions < times:
         raise ValueError(f'expected a JPEG 2000 stream of {times} lower resolutions, found {size}')
     pixels = _low_band(data, size, times)
-    return centred(pixels if pixels.ndim == 3 else pixels[:, :, None], times)
+    return centred(pixels if pixels.ndim == 3 else pixels[:, :, None], times, form.empty)
 
 
 def _low_band(data: Buffer, size: StreamSize, times: int) -> Array:

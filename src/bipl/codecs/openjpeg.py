@@ -31,7 +31,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bipl.codecs.codestream import StreamSize, stream_size
 from bipl.codecs.libraries import first_sound
@@ -156,7 +155,6 @@ class OpenJpeg:
         data: Buffer,
         size: StreamSize,
         times: int = 0,
-        empty: Callable[[tuple[int, ...], npt.DTypeLike], Array] = np.empty,
     ) -> Array:
         """Decode a codestream at `1 / 2**times`.
 
@@ -166,8 +164,6 @@ class OpenJpeg:
             The codestream.
         size
             What its head says, `can_decode` it.
-        empty
-            Makes the array to decode into.
 
         Returns
         -------
@@ -188,7 +184,7 @@ class OpenJpeg:
             _check(image.contents, size, times=0)
             self._succeed('decode', self._decode(codec, stream, image))
             _check(image.contents, size, times)
-            return _interleaved(image.contents, size, times, empty)
+            return _interleaved(image.contents, size, times)
         finally:  # each takes NULL
             self._call['image_destroy'](image)
             self._call['destroy_codec'](codec)
@@ -246,12 +242,11 @@ def _interleaved(
     image: _Image,
     size: StreamSize,
     times: int,
-    empty: Callable[[tuple[int, ...], npt.DTypeLike], Array],
 ) -> Array:
     """Copy planes of int32, which the library has cut to the range of their depth, to (h, w, components)."""
     shape = size.reduced(times)
     dtype = f'{"i" if size.is_signed else "u"}{1 if size.bits <= 8 else 2}'
-    out = empty((*shape, image.numcomps), dtype)
+    out = np.empty((*shape, image.numcomps), dtype)
     for i in range(image.numcomps):
         address = image.comps[i].data
         if not address:

@@ -58,9 +58,7 @@ class GdalDriver(Driver):
         refuse_odd_port(name)
         key = _key(name)
         self._datasets = Datasets(name)
-        self.info = _describe(
-            clean_name(name) if '://' in name or is_virtual(name) else name, key, self._datasets
-        )
+        self.info = _describe(clean_name(name) if _may_tell(name) else name, key, self._datasets)
 
     def close(self) -> None:
         """Let go of the datasets; those of other threads go when they end, or ask again."""
@@ -93,9 +91,7 @@ class Datasets:
 
     def cleaned(self, error: GdalError) -> GdalError:
         """Return an error without the credentials that a URL may hold."""
-        secrets = (
-            secrets_of(self._name, {}) if '://' in self._name or is_virtual(self._name) else frozenset[str]()
-        )
+        secrets = secrets_of(self._name, {}) if _may_tell(self._name) else frozenset[str]()
         return GdalError(without_secrets(str(error), secrets)) if secrets else error
 
     def forget(self) -> None:

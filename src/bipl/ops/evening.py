@@ -101,7 +101,7 @@ def equalised_tone(
 
 def check_wishes(weight: float, channels: str) -> None:
     """Raise ValueError for parameters that are none."""
-    if not isinstance(weight, int | float) or not 0 < weight <= 1:
+    if not isinstance(weight, int | float | np.floating) or not 0 < weight <= 1:
         raise ValueError(f'weight: expected a number above 0 and at most 1, found {weight!r}')
     if channels not in get_args(Channels):
         raise ValueError(f'channels: expected {", ".join(get_args(Channels))}, found {channels!r}')

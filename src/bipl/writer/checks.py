@@ -10,6 +10,7 @@ from pathlib import Path
 from bipl.geometry import Box, BoxLike, as_box
 from bipl.ops.mosaic import Tiles
 from bipl.ops.scaling import ArrayLike
+from bipl.storage.urls import clean_name
 
 # XML 1.0, 2.2.
 _NOT_XML = re.compile('[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]')
@@ -20,7 +21,8 @@ MOST_TILE_SIDE = 2**13
 def checked_target(path: str | os.PathLike[str]) -> Path:
     """Return the path to write to, if there can be a file."""
     if '://' in os.fspath(path):
-        raise ValueError(f'path: expected one of a local file, found {path}; write there, then upload it')
+        found = clean_name(os.fspath(path))
+        raise ValueError(f'path: expected one of a local file, found {found}; write there, then upload it')
     target = Path(path)
     if target.exists() and not target.is_file() and not target.is_dir():
         raise FileExistsError(
