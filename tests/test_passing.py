@@ -1,8 +1,6 @@
 """Tiles that nobody comes back to are decoded into memory at hand and not kept; pixels are the same."""
 
-import gc
 import threading
-import weakref
 from collections.abc import Iterator
 from random import Random
 
@@ -12,13 +10,15 @@ import pytest
 import bipl
 from bipl import CorruptTileError, Slide
 from bipl.cache import process_cache
+from bipl.geometry import Box, Placement
+from bipl.levels import passing
 from bipl.levels.passing import Passing
 from tests.builders.patterns import smooth_image
 from tests.builders.svs import build_svs
-from tests.builders.tiff import Directory, build_tiff
 
 HEIGHT, WIDTH, TILE = 1100, 1300, 160  # tiles of 76,800 bytes
 ROWS, COLUMNS = -(-HEIGHT // TILE), -(-WIDTH // TILE)
+BOX, PLACE = Box(0, 8, 0, 8), Placement(0, 0, 8, 0, 8, 0, 0)
 DATA = build_svs(smooth_image(HEIGHT, WIDTH), downsamples=(1,), tile=TILE)
 
 
@@ -159,7 +159,7 @@ def test_results_are_never_the_memory_of_tiles(slide: Slide) -> None:
     level = slide._stored[0]
     assert level._passing is not None
     found = slide[tile_box(0, 0)]
-    assert not np.shares_memory(found, level._passing._here.memory)
+    assert not np.shares_memory(found, passing._here.memory)
 
 
 def test_a_broken_tile_is_named_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,45 +189,43 @@ def test_batches_of_neighbours_learn_to_keep(slide: Slide, expected: np.ndarray)
     assert process_cache().statistics().tiles >= 9
 
 
-def test_memory_goes_with_the_level(slide: Slide) -> None:
-    level = slide._stored[0]
+def test_memory_is_the_threads_not_the_levels(slide: Slide, expected: np.ndarray) -> None:
+    """However many slides are open, and also of a slide that is opened for one read."""
     slide[tile_box(0, 0)]
-    assert level._passing is not None
-    memory = weakref.ref(level._passing._here.memory)
-    level._passing = None
-    gc.collect()
-    assert memory() is None
+    memory = passing._here.memory
+    with Slide.open(bytes(bytearray(DATA))) as other:
+        np.testing.assert_array_equal(other[tile_box(1, 1)], expected[tile_box(1, 1)])
+        assert passing._here.memory is memory
+    np.testing.assert_array_equal(slide[tile_box(2, 2)], expected[tile_box(2, 2)])
+    assert passing._here.memory is memory
+    elsewhere: list[np.ndarray] = []
+
+    def read() -> None:
+        slide[tile_box(0, 1)]
+        elsewhere.append(passing._here.memory)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    thread.join()
+    assert elsewhere[0] is not memory
 
 
-def test_what_takes_long_to_decode_is_kept_but_for_loops(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('bipl.levels.passing.FIRST_BYTES', 2**20)
-    cache = process_cache()
-    data = build_svs(smooth_image(HEIGHT, WIDTH), downsamples=(1,), compression='aperio_33005', tile=TILE)
-    with Slide.open(data) as slide:
-        whole = slide.numpy()
-        cache.clear()
-        random = [tile_box(row, column) for row, column in [(0, 5), (3, 1), (4, 4), (1, 2), (2, 7)]]
-        for box in random:
-            np.testing.assert_array_equal(slide[box], whole[box])
-        assert cache.statistics().tiles == len(random)
-        cache.clear()
-        for row in range(ROWS - 1):
-            for column in range(COLUMNS - 1):
-                box = tile_box(row, column)
-                np.testing.assert_array_equal(slide[box], whole[box])
-        assert cache.statistics().tiles <= 1
-        assert cache.statistics().made == (ROWS - 1) * (COLUMNS - 1)
+def test_memory_serves_tiles_of_other_sizes() -> None:
+    """Smaller ones lie in it, larger ones have more from then on."""
 
+    def memory_of(side: int, dtype: str) -> np.ndarray:
+        shape = (side, side, 3)
+        found = Passing(process_cache(), 'level', shape, np.dtype(dtype), decodes_into=True).memory_for(
+            BOX, PLACE
+        )
+        assert found is not None
+        assert (found.shape, found.dtype, found.flags.c_contiguous) == (shape, np.dtype(dtype), True)
+        Passing.give_back(found)
+        return found
 
-def test_small_levels_and_very_large_tiles_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Slide.open(DATA) as slide:
-        assert slide._stored[0]._passing is None
-    monkeypatch.setattr('bipl.levels.passing.FIRST_BYTES', 2**20)
-    strip = Directory(
-        image=smooth_image(900, 900), rows_per_strip=900, compression='jpeg', photometric='ycbcr'
-    )
-    with Slide.open(build_tiff([strip])) as slide:
-        assert slide._stored[0]._passing is None  # each thread would have memory for all of it
-    with Slide.open(DATA) as slide:
-        assert isinstance(slide._stored[0]._passing, Passing)
-        assert slide._stored[0].octave()._passing is None  # its tiles are small
+    passing._here.__dict__.clear()
+    large, small = memory_of(200, 'uint8'), memory_of(120, 'uint8')
+    assert small.base is large.base
+    wide = memory_of(120, 'uint16')
+    assert wide.base is large.base
+    assert memory_of(240, 'uint16').base is not large.base

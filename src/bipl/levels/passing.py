@@ -24,10 +24,12 @@ _MOST_COUNTED, _FEW = 256, 8
 # The share from which on keeping pays: where a tile is decoded into memory at hand if it is not kept, and, in
 # walks only, where it is in new memory anyway and takes long to decode.
 _LEAST_SHARE, _LEAST_SHARE_OF_WALKS = 0.25, 0.05
+# Memory of each thread to decode into, for all levels: it outlives slides that are opened for a read.
+_here = threading.local()
 
 
 class Passing:
-    """Which tiles of a level are kept, and the memory of each thread for those that are not.
+    """Which tiles of a level are kept, and memory for those that are not.
 
     Thread-safe: threads may lose counts of each other, which matters little.
 
@@ -56,7 +58,6 @@ class Passing:
         self._shape, self._dtype = shape, dtype
         self._decodes_into = decodes_into
         self._least_share = _LEAST_SHARE if decodes_into else _LEAST_SHARE_OF_WALKS
-        self._here = threading.local()
         self._share, self._counted = 0.0, _FEW
         self._walk = Walk()
 
@@ -86,18 +87,30 @@ class Passing:
             return None
         if walk.comes_back(box, place) if walk is not None else not self._decodes_into:
             return None
-        # It is taken from its place: a finalizer may read the same level in this thread meanwhile.
-        memory: Array | None = self._here.__dict__.pop('memory', None)
-        return np.empty(self._shape, self._dtype) if memory is None else memory
+        # It is taken from its place: a finalizer may read in this thread meanwhile.
+        memory: Array | None = _here.__dict__.pop('memory', None)
+        if memory is not None and memory.shape == self._shape and memory.dtype == self._dtype:
+            return memory
+        return _shaped(memory, self._shape, self._dtype)
 
-    def give_back(self, memory: Array) -> None:
+    @staticmethod
+    def give_back(memory: Array) -> None:
         """Have memory for the next tile of this thread."""
-        self._here.memory = memory
+        _here.memory = memory
 
     def found(self, tiles: int) -> None:
         """Count tiles that were asked for again."""
         self._counted = counted = min(self._counted + tiles, _MOST_COUNTED)
         self._share += (1 - self._share) * min(tiles / counted, 1)
+
+
+def _shaped(memory: Array | None, shape: tuple[int, int, int], dtype: 'np.dtype[np.generic]') -> Array:
+    """Return an array of any content, in the memory of one that was made here where that is enough."""
+    size_bytes = prod(shape) * dtype.itemsize
+    owner = None if memory is None else memory.base
+    if not isinstance(owner, np.ndarray) or owner.nbytes < size_bytes:
+        owner = np.empty(size_bytes, np.uint8)
+    return owner[:size_bytes].view(dtype).reshape(shape)
 
 
 def passing_of(source: TileSource, cache: TileCache) -> Passing | None:
