@@ -181,3 +181,27 @@ def test_levels_that_jpeg_cannot_hold_are_encoded_without_loss(tmp_path: Path) -
         write(path, slide, region=((128, 384), (128, 384)))
         with Slide.open(path) as written:
             np.testing.assert_array_equal(written.levels[1].numpy(), slide.levels[1][64:192, 64:192])
+
+
+@pytest.mark.parametrize('compression', ['none', 'lzw', 'deflate'])
+def test_a_copy_that_names_nobody_has_nothing_of_what_its_source_was_cut_out_of(
+    compression: str, tmp_path: Path
+) -> None:
+    whole, part, copy = (tmp_path / name for name in ('whole.tif', 'part.tif', 'copy.tif'))
+    image = noise_image(700, 900, 3)
+    image[:300, :400] = 7
+    write(whole, image, compression=compression)  # type: ignore[arg-type]
+    with Slide.open(whole) as slide:
+        write(part, slide, region=((0, 300), (0, 400)))
+    assert any(tile.max() > 7 for tile in decoded_whole(part))
+    with Slide.open(part) as slide:
+        for region in (None, ((256, 300), (0, 400))):
+            write(copy, slide, drop=DROP, region=region)
+            assert all(tile.min() == tile.max() == 7 for tile in decoded_whole(copy))
+            with Slide.open(copy) as written, tifffile.TiffFile(copy) as tiff:
+                assert written.shape == ((300, 400, 3) if region is None else (44, 400, 3))
+                assert len(written.levels) == len(slide.levels) == 3
+                assert tiff.pages[0].compression == {'none': 1, 'lzw': 5}.get(compression, 8)
+        write(copy, slide, drop=DROP, levels=[1])
+        with Slide.open(copy) as written:
+            np.testing.assert_array_equal(written.numpy(), slide.levels[1].numpy())

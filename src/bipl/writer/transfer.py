@@ -71,10 +71,13 @@ class CutLevel:
         Of the level.
     box
         In its pixels.
+    compression
+        Of its tiles, as numbered by TIFF.
     """
 
     number: int
     box: Box
+    compression: int
 
 
 def stored_levels(
@@ -90,7 +93,8 @@ def stored_levels(
     They can where a slide is seen as it is stored: TIFF in tiles that do not overlap, of a common codec.
     A region begins at a tile of the first level that is wanted; levels in which it begins between two pixels
     are left out.  Anonymous ones have nothing but the pixels of the region: no comments inside of streams,
-    nothing behind the samples, and no tile that reaches further.
+    nothing behind the samples, and no tile that reaches further.  What tiles hold beyond the border of the
+    picture goes, too, where they have lost nothing; not where they are JPEG.
 
     Raises
     ------
@@ -116,15 +120,16 @@ def stored_levels(
             continue  # of a region of a few pixels
         last = (0, 0) if box is None else box.shape
         why_not = _why_not(source, box, is_anonymous=is_anonymous)
-        if box is not None and not why_not:
+        is_whole = not (is_anonymous and box is not None and _hides_pixels(source, box))
+        if box is not None and not why_not and is_whole:
             found.append(_stored(source, box, is_anonymous=is_anonymous))
-        elif not found:
+        elif not found and why_not:
             raise ValueError(
                 f'region: expected it to {why_not} of level {number}, found {region}; move it, or give a '
                 'quality or another compression to encode it anew'
             )
         elif box is not None:
-            found.append(CutLevel(number, box))
+            found.append(CutLevel(number, box, source.image.compression))
     return found
 
 
@@ -148,6 +153,15 @@ def _why_not(tiles: TiffTiles, box: Box | None, *, is_anonymous: bool) -> str:
             'outside of it,'
         )
     return ''
+
+
+def _hides_pixels(tiles: TiffTiles, box: Box) -> bool:
+    """Whether tiles that reach beyond a box can be encoded anew at no loss, without what lies there.
+
+    That may be what the picture was cut out of: tiles at the border of a region are copied whole.
+    """
+    height, width = tiles.grid.tile_shape
+    return tiles.image.compression != _JPEG and bool(box.y1 % height or box.x1 % width)
 
 
 def _in_level(region: Box | None, slide: Slide, number: int, *, is_anonymous: bool) -> Box | None:

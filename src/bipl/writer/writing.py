@@ -57,7 +57,7 @@ _EXTRA_ROWS = 64
 # Of TIFF's ExtraSamples, what tifffile calls them.
 _ALPHAS = {1: 'assocalpha', 2: 'unassalpha'}
 _RGBA = 4
-# What a level is encoded with beside others that were copied; beside JPEG as is usual for its samples.
+# What a part of a stored level is encoded with; if that is JPEG, as is usual for its samples.
 _ALIKE: dict[int, Compression] = {1: 'none', 5: 'lzw', 8: 'deflate', 32946: 'deflate'}
 
 
@@ -133,7 +133,8 @@ def write(
         begins inside of a tile are encoded anew.
     drop
         Names of extras that do not travel along: `label`, `macro`.  With any, nothing does but the pixels
-        asked for: no comments inside of JPEG tiles, and a region has to end at a tile, too.
+        asked for: no comments inside of JPEG tiles, and a region has to end at a tile, too.  JPEG tiles at
+        the border of the picture are copied with what they hold beyond it, unless a quality is given.
     max_workers
         Threads that encode; None for one a core.
 
@@ -180,18 +181,17 @@ def write(
             _write_anew(part, path.name, source, notes, _How(compression, quality, tile, max_workers))
         else:
             assert isinstance(source, Slide)  # noqa: S101
-            first = next(level for level in copied if isinstance(level, StoredLevel))
-            how = _How(_ALIKE.get(first.form.compression), None, None, max_workers)
-            _write_levels(part, path.name, [_level_of(source, level, how) for level in copied], notes)
+            found = [_level_of(source, level, max_workers) for level in copied]
+            _write_levels(part, path.name, found, notes)
 
 
-def _level_of(slide: Slide, level: StoredLevel | CutLevel, how: _How) -> StoredLevel:
+def _level_of(slide: Slide, level: StoredLevel | CutLevel, max_workers: int | None) -> StoredLevel:
     """Return a level as encoded tiles: those that are stored, or made of the pixels of a region."""
     if isinstance(level, StoredLevel):
         return level
     rows = rows_of(Region(slide.levels[level.number], level.box))
-    encoding = make_encoding(how.compression, how.quality, rows.dtype, rows.shape[2])
-    pyramid = Pyramid(rows, _SIDE, encoding, BytesIO(), how.max_workers, has_halves=False)
+    encoding = make_encoding(_ALIKE.get(level.compression), None, rows.dtype, rows.shape[2])
+    pyramid = Pyramid(rows, _SIDE, encoding, BytesIO(), max_workers, has_halves=False)
     return StoredLevel(rows.shape, rows.dtype, (_SIDE, _SIDE), encoding.form, pyramid.tiles())
 
 
