@@ -20,6 +20,12 @@ from tests.builders.tiff import Directory, build_tiff
 IMAGE = noise_image(700, 901, 3, 'u1')
 
 
+def umask() -> int:
+    """Return this process's, which can be asked for by setting it alone."""
+    os.umask(mask := os.umask(0))
+    return mask
+
+
 class Source:
     """An array-like that may not be what it says."""
 
@@ -90,6 +96,49 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match='expected the name of a file to write, found something else'):
         write(path, IMAGE)
     assert path.is_fifo()
+
+
+@pytest.mark.parametrize('name', [b'a.tif', 5, None])
+def test_what_is_no_name_is_refused(name: Any) -> None:
+    with pytest.raises(TypeError, match=f'path: expected the name of a file, found {name!r}'):
+        write(name, IMAGE)
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='links need rights there')
+def test_links_are_followed(tmp_path: Path) -> None:
+    (tmp_path / 'disk').mkdir()
+    link, file = tmp_path / 'a.ome.tif', tmp_path / 'disk' / 'b.tif'
+    link.symlink_to(file)
+    for _ in range(2):  # there is no file, and there is one
+        write(link, IMAGE)
+        assert link.is_symlink()
+        assert {each.name for each in tmp_path.rglob('*')} == {'disk', 'a.ome.tif', 'b.tif'}
+        with tifffile.TiffFile(file) as tiff:
+            assert tiff.is_ome
+    link.unlink()
+    link.symlink_to(tmp_path / 'nowhere' / 'b.tif')
+    with pytest.raises(FileNotFoundError, match=re.escape(str(link))):
+        write(link, IMAGE)
+    assert link.is_symlink()
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='there are no such permissions')
+@pytest.mark.parametrize('mode', [0o600, 0o664, 0o440], ids=oct)
+def test_a_file_that_is_replaced_hands_its_permissions_on(mode: int, tmp_path: Path) -> None:
+    path = tmp_path / 'a.tif'
+    path.touch()
+    path.chmod(mode)
+
+    def looked_at(tile: Any) -> Any:
+        (part,) = tmp_path.glob('.*.part')
+        assert part.stat().st_mode & 0o077 & ~mode == 0  # nor may others read it meanwhile
+        return tile
+
+    write(path, Mosaic(256).iterate(IMAGE).map(looked_at).merge())
+    assert path.stat().st_mode & 0o777 == mode
+    path.unlink()
+    write(path, IMAGE)
+    assert path.stat().st_mode & 0o777 == 0o666 & ~umask()
 
 
 def test_samples_of_either_byte_order_are_written(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ MOST_TILE_SIDE = 2**13
 
 def checked_target(path: str | os.PathLike[str]) -> Path:
     """Return the path to write to, if there can be a file."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f'path: expected the name of a file, found {path!r:.80}')
     if '://' in os.fspath(path):
         found = clean_name(os.fspath(path))
         raise ValueError(f'path: expected one of a local file, found {found}; write there, then upload it')

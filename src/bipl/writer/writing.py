@@ -5,11 +5,12 @@ import os
 import tempfile
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
+from stat import S_IMODE, S_IRUSR, S_IWUSR
 from typing import Any, TypeAlias
 from uuid import uuid4
 
@@ -57,6 +58,7 @@ _EXTRA_ROWS = 64
 # Of TIFF's ExtraSamples, what tifffile calls them.
 _ALPHAS = {1: 'assocalpha', 2: 'unassalpha'}
 _RGBA = 4
+_OURS = S_IRUSR | S_IWUSR
 # What a part of a stored level is encoded with; if that is JPEG, as is usual for its samples.
 _ALIKE: dict[int, Compression] = {1: 'none', 5: 'lzw', 8: 'deflate', 32946: 'deflate'}
 
@@ -104,7 +106,7 @@ def write(
     Parameters
     ----------
     path
-        To write to; what is there is replaced.
+        To write to; what is there is replaced and hands its permissions on, and a link is followed.
     source
         A slide, a level, any array-like of (h, w) or (h, w, c), or the merged or stripped tiles of a
         `Mosaic`.  Only a few rows of tiles are in memory.
@@ -239,13 +241,23 @@ def _alpha(source: object) -> str | None:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """Give a name beside to write to; it becomes the path if all goes well, and else is gone."""
-    part = path.with_name(f'.{uuid4().hex}.part')
+    """Give a name beside to write to; it becomes the path if all goes well, and else is gone.
+
+    A link stays one, and a file that is replaced hands its permissions on.
+    """
+    target = Path(os.path.realpath(path))
+    part = target.with_name(f'.{uuid4().hex}.part')
     try:
+        mode = S_IMODE(target.stat().st_mode) if target.is_file() else None
+        if mode is not None:
+            part.touch(mode | _OURS, exist_ok=False)
         yield part
         with part.open('rb+') as file:
             os.fsync(file.fileno())
-        part.replace(path)
+        if mode is not None:
+            with suppress(OSError):  # there are file systems that have none
+                part.chmod(mode)
+        part.replace(target)
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}:
             size = part.stat().st_size if part.exists() else 0
