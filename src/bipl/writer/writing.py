@@ -183,8 +183,8 @@ def write(
             _write_anew(part, path.name, source, notes, _How(compression, quality, tile, max_workers))
         else:
             assert isinstance(source, Slide)  # noqa: S101
-            found = [_level_of(source, level, max_workers) for level in copied]
-            _write_levels(part, path.name, found, notes)
+            stored = [_level_of(source, level, max_workers) for level in copied]
+            _write_levels(part, path.name, stored, notes)
 
 
 def _level_of(slide: Slide, level: StoredLevel | CutLevel, max_workers: int | None) -> StoredLevel:
