@@ -448,3 +448,13 @@ def test_tiles_of_many_kinds_are_not_put_together(other: np.ndarray) -> None:
     tiles = [((0, 0), (0, 0), np.zeros((40, 40, 3), np.uint8)), ((0, 1), (0, 40), other)]
     with pytest.raises(ValueError, match=r'tile \(0, 1\): expected 3 channels of uint8 as'):
         ops.get_fusion(tiles)
+
+
+@pytest.mark.parametrize(('step', 'overlap'), [(4, 6), (-1, 0), (4, -2)])
+def test_weights_of_more_overlap_than_step_are_refused(step: int, overlap: int) -> None:
+    with pytest.raises(ValueError, match=f'overlap: expected from 0 to the step, {step}, found {overlap}'):
+        ops.get_trapz(step, overlap)
+
+
+def test_tiles_that_lie_outside_reach_nowhere() -> None:
+    assert ops.get_fusion([((0, 0), (-9, -9), np.ones((3, 3), np.uint8))]).shape == (0, 0, 1)

@@ -6,6 +6,7 @@ import tracemalloc
 from math import prod
 from random import Random
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -262,14 +263,24 @@ def test_scales_that_are_none_are_refused(scale: float) -> None:
         ops.rescale_crop(IMAGE, scale=scale)
 
 
-def test_codes_that_are_none_are_refused() -> None:
-    with pytest.raises(ValueError, match='interpolation: expected a code of OpenCV, 0 to 4, found 7'):
-        ops.rescale_crop(IMAGE, scale=2, interpolation=7)
+@pytest.mark.parametrize('code', [-1, 7, 'area', None])
+def test_codes_that_are_none_are_refused(code: Any) -> None:
+    message = f'interpolation: expected a code of OpenCV, 0 to 4, found {code!r}'
+    with pytest.raises(ValueError, match=message):
+        ops.rescale_crop(IMAGE, scale=2, interpolation=code)
+    with pytest.raises(ValueError, match=message):
+        ops.resize(IMAGE, (5, 5), interpolation=code)
 
 
 def test_sizes_below_one_are_refused() -> None:
     with pytest.raises(ValueError, match='hw: expected at least 1 pixel'):
         ops.resize(IMAGE, (0, 5))
+
+
+@pytest.mark.parametrize('hw', [(5,), (10.5, 3)], ids=str)
+def test_sizes_that_are_none_are_refused(hw: Any) -> None:
+    with pytest.raises(ValueError, match='hw: expected a height and a width in whole pixels'):
+        ops.resize(IMAGE, hw)
 
 
 def test_what_normalize_loc_gives_is_a_place_to_crop():

@@ -64,6 +64,14 @@ def test_rows_of_tiles_that_are_not_in_order_are_refused(tmp_path: Path) -> None
     assert not list(tmp_path.iterdir())
 
 
+def test_tiles_without_channels_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r'source: expected tiles of one channel at least, found \(256, 256, 0\)'
+    ):
+        write(tmp_path / 'a.tif', Mosaic(256).iterate(IMAGE).map(lambda tile: tile[:, :, 3:]))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize('name', ['DAPI\0', 'a\x01', '\ufffe', '\ud800', 5])
 def test_names_of_channels_are_texts_that_xml_holds(name: object, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match='channel_names: expected texts without control characters, found'):

@@ -19,7 +19,14 @@ def get_trapz(step: int, overlap: int) -> npt.NDArray[np.float32]:
     """Return weights along one axis of a tile, (step + overlap,): ramps where it overlaps, 1 between.
 
     Those of two neighbours, `step` apart, add up to 1.
+
+    Raises
+    ------
+    ValueError
+        If the overlap is larger than the step, or one is below 0.
     """
+    if not 0 <= overlap <= step:
+        raise ValueError(f'overlap: expected from 0 to the step, {step}, found {overlap}')
     ramp = np.linspace(0, 1, overlap + 2, dtype=np.float64)[1:-1]
     return np.concatenate([ramp, np.ones(step - overlap), ramp[::-1]]).astype(np.float32)
 
@@ -157,9 +164,7 @@ def get_fusion(tiles: Iterable[Any], shape: tuple[int, ...] | None = None) -> Ar
         shape = grid.shape
     if shape is None:
         tiles = list(tiles)
-        shape = tuple(
-            max((vec[axis] + data.shape[axis] for _, vec, data in tiles), default=0) for axis in (0, 1)
-        )
+        shape = tuple(max((0, *(vec[axis] + data.shape[axis] for _, vec, data in tiles))) for axis in (0, 1))
     out: Array | None = None
     count = 0
     for idx, (y, x), data in tiles:

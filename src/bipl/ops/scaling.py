@@ -92,8 +92,7 @@ def crop(image: ArrayLike, loc: Sequence[Span], scales: tuple[float, float], int
     for scale in scales:
         if not (isfinite(scale) and scale > 0):
             raise ValueError(f'scale: expected a finite number above 0, found {scale!r}')
-    if interpolation not in range(LANCZOS + 1):
-        raise ValueError(f'interpolation: expected a code of OpenCV, 0 to {LANCZOS}, found {interpolation!r}')
+    _check_code(interpolation)
     sizes = zip(image.shape[len(loc) : 2], scales[len(loc) :], strict=True)
     loc = loc[:2]  # what `normalize_loc` gives has channels, too
     spans = [*loc, *((0, max(1, int(size / scale))) for size, scale in sizes)]
@@ -116,6 +115,11 @@ def crop(image: ArrayLike, loc: Sequence[Span], scales: tuple[float, float], int
     return out
 
 
+def _check_code(interpolation: int) -> None:
+    if interpolation not in range(LANCZOS + 1):
+        raise ValueError(f'interpolation: expected a code of OpenCV, 0 to {LANCZOS}, found {interpolation!r}')
+
+
 def _near(span: Span, size: int, scale: float) -> Span:
     """Return which of some pixels may reach into an image; the others are 0, however many are asked for."""
     margin = 2 + _MOST_REACH / scale
@@ -126,9 +130,17 @@ def resize(image: ArrayLike, hw: tuple[int, int], *, interpolation: int = AREA) 
     """Return the whole of an image at a height and width, see `rescale_crop` for the codes.
 
     Unlike there, both axes have a factor of their own and what the kernel would see outside is the border.
+
+    Raises
+    ------
+    ValueError
+        If the size is not two whole numbers from 1, or the code is none of those.
     """
+    if len(hw) < 2 or not all(hasattr(count, '__index__') for count in hw):
+        raise ValueError(f'hw: expected a height and a width in whole pixels, found {hw!r}')
     if min(hw) < 1:
         raise ValueError(f'hw: expected at least 1 pixel along each axis, found {hw!r}')
+    _check_code(interpolation)
     taps = []
     for size, count in zip(image.shape, hw, strict=False):
         made = make_taps(0, count, size / count, interpolation)

@@ -101,6 +101,8 @@ def _rows_of_tiles(tiles: Tiles) -> Rows:
         raise ValueError('source: expected one tile at least, found none; is anything selected?')
     height, width = grid.shape
     channels, dtype = first.data.shape[2], first.data.dtype
+    if not channels:
+        raise ValueError(f'source: expected tiles of one channel at least, found {first.data.shape}')
 
     begun = [chain((first,), iterator)]  # what made the first tile need not be run again
 
