@@ -255,7 +255,11 @@ class Tiles(Iterable[Tile]):
         return self._then(Transform(function))
 
     def with_(self, context: Context) -> 'Tiles':
-        """Return the tiles, made inside a context: one that can be entered again, or what makes one."""
+        """Return the tiles, made inside a context: one that can be entered again, or what makes one.
+
+        What a context changes for a thread alone, as `torch.inference_mode` and `numpy.errstate` do, holds
+        in the calling one: for `map_batched`, and for `map` with no threads of its own.
+        """
         return self._then(Within(context))
 
     def numpy(self, shape: tuple[int, int] | None = None) -> Array:
