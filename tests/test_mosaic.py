@@ -458,3 +458,13 @@ def test_weights_of_more_overlap_than_step_are_refused(step: int, overlap: int) 
 
 def test_tiles_that_lie_outside_reach_nowhere() -> None:
     assert ops.get_fusion([((0, 0), (-9, -9), np.ones((3, 3), np.uint8))]).shape == (0, 0, 1)
+
+
+def test_tiles_that_are_missing_or_come_twice_are_not_added_up() -> None:
+    tiles = Mosaic(16, 4).iterate(noise_image(77, 91, 3))
+    some = tiles.transform(lambda each: (tile for tile in each if tile.idx != (1, 1)))
+    with pytest.raises(ValueError, match='tiles: expected 30 to add up, found 29'):
+        some.reweight().merge().numpy()
+    twice = tiles.transform(lambda each: (tile for tile in each for _ in range(2)))
+    with pytest.raises(ValueError, match=r'tile \(0, 0\): expected each tile of the grid once'):
+        twice.reweight().merge().numpy()

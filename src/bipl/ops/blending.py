@@ -87,16 +87,28 @@ def merged(tiles: Iterable[Tile], grid: TileGrid) -> Iterator[Tile]:
     ----------
     tiles
         Of the grid, row by row.
+
+    Raises
+    ------
+    ValueError
+        If tiles come twice, in another order, or some do not: sums would be wrong.
     """
     blocks = merged_grid(grid)
     sums: dict[int, dict[int, _Block]] = {}
+    missing = grid.cells.copy()
     for tile in tiles:
         row = tile.idx[0]
+        if not missing[tile.idx]:
+            raise ValueError(f'tile {tile.idx}: expected each tile of the grid once, found it again or from elsewhere')
+        missing[tile.idx] = False
         if sums and row < min(sums):
             raise ValueError(f'tiles: expected them row by row, found row {row} after row {min(sums)}')
         for ready in sorted(number for number in sums if number < row):
             yield from _finished(blocks, ready, sums.pop(ready))
         _add(sums, tile, grid.step, grid.overlap)
+    if missing.any():
+        found = len(grid) - int(np.count_nonzero(missing))
+        raise ValueError(f'tiles: expected {len(grid)} to add up, found {found}')
     for ready in sorted(sums):
         yield from _finished(blocks, ready, sums[ready])
 
