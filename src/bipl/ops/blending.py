@@ -99,7 +99,9 @@ def merged(tiles: Iterable[Tile], grid: TileGrid) -> Iterator[Tile]:
     for tile in tiles:
         row = tile.idx[0]
         if not missing[tile.idx]:
-            raise ValueError(f'tile {tile.idx}: expected each tile of the grid once, found it again or from elsewhere')
+            raise ValueError(
+                f'tile {tile.idx}: expected each tile of the grid once, found it again or of none'
+            )
         missing[tile.idx] = False
         if sums and row < min(sums):
             raise ValueError(f'tiles: expected them row by row, found row {row} after row {min(sums)}')
