@@ -340,6 +340,16 @@ def test_report() -> None:
     assert str(report) == '1 of 8 tiles, 12.5% of the image'
 
 
+def test_blocks_are_reported_as_far_as_tiles_reach() -> None:
+    mask = np.zeros((9, 11))
+    mask[2, 3] = mask[7, 7:] = 1
+    tiles = Mosaic(16, 8).iterate(np.ones((97, 131), np.float32)).select(mask)
+    blocks = tiles.reweight().merge()
+    assert blocks.report().coverage == tiles.report().coverage == pytest.approx(blocks.numpy().mean())
+    some = blocks.select(np.eye(97, 131))
+    assert some.report().coverage == pytest.approx((some.numpy() > 0).mean())
+
+
 def test_whole_numbers_of_numpy_do() -> None:
     tiles = Mosaic(np.int64(40), np.int32(8)).iterate(IMAGE)
     assert len(list(tiles.pool(np.int8(2)).map_batched(np.negative, np.int64(3)))) == len(tiles)

@@ -70,7 +70,7 @@ def merged_grid(grid: TileGrid) -> TileGrid:
     if extra:
         cells[1:] |= cells[:-1].copy()
         cells[:, 1:] |= cells[:, :-1].copy()
-    blocks = TileGrid(grid.shape, grid.step, 0, grid.origin, cells)
+    blocks = TileGrid(grid.shape, grid.step, 0, grid.origin, cells, grid if extra else grid.merged)
     for axis in (0, 1):
         starts = grid.origin[axis] + grid.step * np.arange(cells.shape[axis])
         is_inside = (starts < grid.shape[axis]) & (starts + grid.step > 0)

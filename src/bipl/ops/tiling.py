@@ -5,6 +5,7 @@ A grid is a value: integers and which cells are used.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import ceil, floor, isfinite
 from typing import Any, NamedTuple, TypeAlias
 
@@ -72,6 +73,8 @@ class TileGrid:
         Where the first tile begins, `(y, x)`.
     cells
         (rows, columns) bool: which tiles are used.
+    merged
+        Of blocks: the grid whose tiles were added up, at whose borders they are cut.
     """
 
     shape: tuple[int, int]
@@ -79,6 +82,7 @@ class TileGrid:
     overlap: int
     origin: Index
     cells: npt.NDArray[np.bool_]
+    merged: 'TileGrid | None' = None
 
     @classmethod
     def centred(cls, shape: Sequence[int], step: int, overlap: int) -> 'TileGrid':
@@ -182,21 +186,29 @@ class TileGrid:
 
     def report(self) -> Report:
         """Return how many tiles are used, and how much of the image lies in one."""
-        covered = 0
-        (height, width), before = self.shape, np.zeros(self.shape[1], bool)
-        bottom = 0  # of what was counted
-        for row, used in enumerate(self.cells):
-            here = np.zeros(width, bool)
-            for column in np.flatnonzero(used).tolist():
-                left = self.origin[1] + column * self.step
-                here[max(left, 0) : max(left + self.side, 0)] = True
-            top = self.origin[0] + row * self.step
-            end = min(top + self.side, height)
-            shared = max(min(bottom, end) - max(top, 0), 0)
-            covered += int(np.count_nonzero(here)) * max(end - max(top, 0), 0)
-            covered -= int(np.count_nonzero(here & before)) * shared
-            before, bottom = here, end
+        grids = [self] if self.merged is None else [self, self.merged]
+        (height, width), covered = self.shape, 0
+        borders = {0, height, *(min(max(y, 0), height) for grid in grids for y in grid.borders())}
+        for top, bottom in pairwise(sorted(borders)):
+            here = np.logical_and.reduce([grid.columns_at(top) for grid in grids])
+            covered += int(np.count_nonzero(here)) * (bottom - top)
         return Report(len(self), self.cells.size, covered / (height * width))
+
+    def borders(self) -> list[int]:
+        """Return the rows of pixels in which tiles begin and behind which they end."""
+        starts = [self.origin[0] + row * self.step for row in range(len(self.cells))]
+        return [*starts, *(start + self.side for start in starts)]
+
+    def columns_at(self, y: int) -> npt.NDArray[np.bool_]:
+        """Return which pixels of a row of the image lie in a tile, (width,)."""
+        here = np.zeros(self.shape[1], bool)
+        behind = (y - self.origin[0]) // self.step
+        for row in range(max(behind - 1, 0), min(behind + 1, len(self.cells))):  # overlap <= step
+            if y < self.origin[0] + row * self.step + self.side:
+                for column in np.flatnonzero(self.cells[row]).tolist():
+                    left = self.origin[1] + column * self.step
+                    here[max(left, 0) : max(left + self.side, 0)] = True
+        return here
 
 
 def tiles_of(image: ArrayLike, grid: TileGrid, max_workers: int | None) -> Iterator[Tile]:
