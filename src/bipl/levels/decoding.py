@@ -71,12 +71,13 @@ class TileDecoder:
         return self._checked(tile, pixels)
 
     def decode_into(self, tile: int, needed: int, out: Array) -> Array | None:
-        """Decode a tile into an array of its shape where that can be; see `decode`.
+        """Decode a tile, into an array of its shape where that can be; see `decode`.
 
         The array's rows may lie apart if `decodes_parts`, and all of the tile is needed.
         """
         into = self._into
-        assert into is not None  # noqa: S101
+        if into is None:
+            return self.decode(tile, needed)
         try:
             if out.flags.c_contiguous:
                 pixels = into(tile, out, needed if self.is_rowwise else 0)
