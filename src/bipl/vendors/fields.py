@@ -108,8 +108,8 @@ def associated_properties(name: str, directory: Directory) -> dict[str, str]:
     }
 
 
-def read_xml(directory: Directory, tag: Tag) -> Element:
-    """Return the root of the XML that a field holds: elements by their local names, and no texts.
+def read_xml(directory: Directory, tag: Tag, *, has_texts: bool = False) -> Element:
+    """Return the root of the XML that a field holds: elements by their local names; no texts, unless asked.
 
     Raises
     ------
@@ -125,6 +125,8 @@ def read_xml(directory: Directory, tag: Tag) -> Element:
     # Names without their namespaces: each with its own long one takes memory by the square.
     parser.StartElementHandler = lambda name, attributes: builder.start(_local(name), attributes)
     parser.EndElementHandler = lambda name: builder.end(_local(name))
+    if has_texts:
+        parser.CharacterDataHandler = builder.data
     parser.StartDoctypeDeclHandler = _refuse_doctype
     try:
         parser.Parse((directory.bytes(tag) or b'').rstrip(b'\0'), True)  # noqa: FBT003 - it is final
