@@ -308,6 +308,15 @@ def test_a_predictor_means_nothing_beside_what_packs_no_differences(compression,
     assert_same(read(rgb(image=image, compression=compression, extra_tags=stale)), image)
 
 
+@pytest.mark.parametrize('compression', ['none', 'packbits', 'lzw'])
+def test_differences_of_samples_that_libtiff_takes_none_of_are_undone_beside_all(compression):
+    stored = np.diff(np.array([[100, 200, 300, 400], [1000, 2000, 3000, 4000]]), prepend=0)[:, :, None]
+    tags = {Tag.PREDICTOR: Entry(FieldType.SHORT, (2,))}
+    directory = Directory(image=stored.astype(np.uint16), bits=12, compression=compression, extra_tags=tags)
+    expected = np.array([[100, 200, 300, 400], [1000, 2000, 3000, 4000]], np.uint16)[:, :, None]
+    assert_same(read(directory), expected)
+
+
 def test_what_pillow_saves_with_the_fields_of_what_it_has_read_is_read_as_pillow_reads_it(tmp_path):
     data = build_tiff([rgb(tile=None, compression='lzw', predictor=2)])
     with PillowImage.open(io.BytesIO(data)) as picture:

@@ -13,6 +13,8 @@ from bipl.tiff.tags import Photometric, Tag, compression_name
 
 _WHOLE_IMAGE = 2**32 - 1
 _MOST_SIDE = 2**40
+# Of the samples that libtiff takes differences of.
+_PREDICTED_BITS = frozenset((8, 16, 24, 32, 64))
 _KINDS = {1: 'u', 2: 'i', 3: 'f', 4: 'u', 5: 'c', 6: 'c'}
 _WIDTHS = {'u': (8, 16, 32, 64), 'i': (8, 16, 32, 64), 'f': (16, 24, 32, 64), 'c': (64, 128)}
 
@@ -236,10 +238,13 @@ def _extra_samples(samples: int, photometric: int) -> int:
 def _predictor(directory: Directory) -> int:
     """Return Predictor, which means nothing beside compressions that libtiff does not know it for.
 
-    Some who store what they have read without compression copy all fields, this one too (Pillow).
+    Some who store what libtiff has read without compression copy all fields, this one too (Pillow).  Of sizes
+    that libtiff cannot read with a predictor there are no such copies (`hpredict-1c-12b.tiff`).
     """
     is_known = directory.integer(Tag.Compression, 1) in PREDICTED_COMPRESSIONS
-    return directory.integer(Tag.Predictor, 1) if is_known else 1
+    if not is_known and directory.integer(Tag.BitsPerSample, 1) in _PREDICTED_BITS:
+        return 1
+    return directory.integer(Tag.Predictor, 1)
 
 
 def _chroma_steps(directory: Directory, photometric: int, samples: int) -> tuple[int, int]:
