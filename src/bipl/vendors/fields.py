@@ -150,11 +150,14 @@ def mpp_from_resolution(directory: Directory) -> tuple[float, float] | None:
 
     None if the unit is none (1), or an axis is absent, 0 or not a number.
     """
-    unit = _UNIT_MICROMETRES.get(_unit(directory))
+    unit, resolution = _UNIT_MICROMETRES.get(_unit(directory)), pixels_per_unit(directory)
+    return None if unit is None or resolution is None else (unit / resolution[0], unit / resolution[1])
+
+
+def pixels_per_unit(directory: Directory) -> tuple[float, float] | None:
+    """Return YResolution and XResolution, whatever their unit; None if one is absent, 0 or not a number."""
     per_y, per_x = _number(directory, Tag.YResolution), _number(directory, Tag.XResolution)
-    if unit is None or per_y is None or per_x is None or per_y <= 0 or per_x <= 0:
-        return None
-    return unit / per_y, unit / per_x
+    return None if per_y is None or per_x is None or per_y <= 0 or per_x <= 0 else (per_y, per_x)
 
 
 def mpp_properties(mpp_yx: tuple[float, float] | None) -> dict[str, str]:
