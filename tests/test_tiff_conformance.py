@@ -20,7 +20,7 @@ from tests.builders.fields import Entry, FieldType, Tag
 from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.tiff import Directory, JpegOptions, build_tiff, expected_pixels
 from tests.peers import needs_rasterio, rasterio
-from tests.tiff_cases import CASES, JPEG_CASES, LOSSLESS_CASES, TiffCase
+from tests.tiff_cases import CASES, JPEG_CASES, LOSSLESS_CASES, PREDICTED, TiffCase
 
 Array = np.ndarray[Any, Any]
 
@@ -298,6 +298,15 @@ def test_strips_of_unknown_size_are_read_to_the_next(compression, rows, counts):
 def test_tiles_of_unknown_size_are_read_to_the_next(compression):
     directory = rgb(compression=compression, overrides={Tag.TILE_BYTE_COUNTS: None})
     assert_same(read(directory, tables_first=True), directory.image)
+
+
+@pytest.mark.parametrize('compression', ['none', *PREDICTED, 'packbits'])
+def test_a_last_strip_that_is_stored_in_full_reads_as_far_as_the_image_goes(compression):
+    """As libtiff reads it; 32 rows of which the last strip has two."""
+    image = noise_image(32, 50, 3)
+    shorter = {Tag.IMAGE_LENGTH: lambda entry: replace(entry, values=(18,))}
+    stored = rgb(image=image, tile=None, rows_per_strip=16, compression=compression, overrides=shorter)
+    assert_same(read(stored), image[:18])
 
 
 @pytest.mark.parametrize('compression', ['none', 'packbits'])

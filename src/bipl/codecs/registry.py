@@ -18,7 +18,7 @@ DECODERS: dict[int, Decoder] = {
     6: jpeg.decode,
     7: jpeg.decode,
     8: _DEFLATE,
-    32773: packed.with_size(packed.named('packbits_decode')),
+    32773: packed.with_size(packed.named('packbits_decode'), only_rows=True),
     32946: _DEFLATE,
     33003: images.jpeg2000_ycbcr,
     33004: images.jpeg2000,
