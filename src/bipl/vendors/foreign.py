@@ -9,6 +9,8 @@ from bipl.tiff.file import TiffFile
 from bipl.tiff.tags import Tag
 
 _LEICA = b'http://www.leica-microsystems.com/scn/'
+# The root's namespace comes early; others have megabytes of text there, and perhaps on a server.
+_HEAD_BYTES = 2**12
 
 
 def refuse(tiff: TiffFile) -> None:
@@ -22,7 +24,7 @@ def refuse(tiff: TiffFile) -> None:
     first = tiff.directories[0]
     if not first.is_tiled or not first.holds_text(Tag.ImageDescription):
         return
-    if _LEICA in (first.bytes(Tag.ImageDescription) or b''):
+    if _LEICA in bytes(first.raw(Tag.ImageDescription, _HEAD_BYTES)):
         found = 'Leica SCN, whose first image is the macro'
     elif _has_overlaps(first):
         found = 'a Trestle slide, whose tiles overlap'
