@@ -9,7 +9,7 @@ from bipl import Slide, UnsupportedSlideError
 from tests.builders.fields import Entry, FieldType
 from tests.builders.patterns import smooth_image
 from tests.builders.tiff import Directory, build_tiff
-from tests.peers import needs_openslide
+from tests.peers import needs_openslide, needs_rasterio
 
 SOFTWARE_TAG = 305
 TILE, OVERLAP = 64, 8
@@ -55,7 +55,7 @@ def test_without_overlaps_trestle_is_any_tiff() -> None:
         assert slide.shape == (4 * TILE, 5 * TILE, 3)
 
 
-@pytest.mark.parametrize(
+REFUSED = pytest.mark.parametrize(
     ('data', 'found'),
     [
         (trestle(f'{OVERLAP} {OVERLAP} 4 4'), 'found a Trestle slide, whose tiles overlap'),
@@ -67,6 +67,18 @@ def test_without_overlaps_trestle_is_any_tiff() -> None:
         ),
     ],
 )
+
+
+@REFUSED
 def test_what_would_show_something_else_is_refused_with_the_remedy(data: bytes, found: str) -> None:
     with pytest.raises(UnsupportedSlideError, match=rf'{found}; OpenSlide .*bipl\[openslide\]'):
         Slide.open(data)
+
+
+@needs_rasterio
+@REFUSED
+def test_gdal_does_not_show_something_else_either(data: bytes, found: str, tmp_path: Path) -> None:
+    path = tmp_path / 'a.tif'
+    path.write_bytes(data)
+    with pytest.raises(UnsupportedSlideError, match=found):
+        Slide.open(path, driver='gdal')

@@ -4,11 +4,10 @@ Sources: OpenSlide's notes on the Leica and the Trestle format.
 """
 
 from bipl.errors import UnsupportedSlideError
-from bipl.tiff.directory import Directory
 from bipl.tiff.file import TiffFile
 from bipl.tiff.tags import Tag
 
-_LEICA = b'http://www.leica-microsystems.com/scn/'
+_LEICA = 'http://www.leica-microsystems.com/scn/'
 # The root's namespace comes early; others have megabytes of text there, and perhaps on a server.
 _HEAD_BYTES = 2**12
 
@@ -22,24 +21,34 @@ def refuse(tiff: TiffFile) -> None:
         If the first directory of the file says that it is one of those.
     """
     first = tiff.directories[0]
-    if not first.is_tiled or not first.holds_text(Tag.ImageDescription):
-        return
-    if _LEICA in bytes(first.raw(Tag.ImageDescription, _HEAD_BYTES)):
+    if first.is_tiled and first.holds_text(Tag.ImageDescription):
+        head = bytes(first.raw(Tag.ImageDescription, _HEAD_BYTES)).decode('latin-1')
+        software = first.text(Tag.Software) if first.holds_text(Tag.Software) else None
+        refuse_by_texts(first.source.name, head, software or '')
+
+
+def refuse_by_texts(name: str, description: str, software: str) -> None:
+    """Do the same by the texts ImageDescription, of which the beginning is enough, and Software.
+
+    Raises
+    ------
+    UnsupportedSlideError
+        As above.
+    """
+    if _LEICA in description:
         found = 'Leica SCN, whose first image is the macro'
-    elif _has_overlaps(first):
+    elif software.startswith('MedScan') and _has_overlaps(description):
         found = 'a Trestle slide, whose tiles overlap'
     else:
         return
     raise UnsupportedSlideError(
-        f'{first.source.name}: expected a TIFF that bipl itself reads, found {found}; OpenSlide reads it, '
+        f'{name}: expected a TIFF that bipl itself reads, found {found}; OpenSlide reads it, '
         "from a path (pip install 'bipl[openslide]')"
     )
 
 
-def _has_overlaps(first: Directory) -> bool:
-    """Whether this is Trestle's, and says `OverlapsXY= 64 64 32 32`, two numbers of pixels a level."""
-    if not first.holds_text(Tag.Software) or not (first.text(Tag.Software) or '').startswith('MedScan'):
-        return False
-    items = (item.partition('=') for item in (first.text(Tag.ImageDescription) or '').split(';'))
+def _has_overlaps(description: str) -> bool:
+    """Whether this says `OverlapsXY= 64 64 32 32`, two numbers of pixels a level, and not only zeros."""
+    items = (item.partition('=') for item in description.split(';'))
     overlaps = next((value.split() for name, _, value in items if name.strip() == 'OverlapsXY'), [])
     return any(word.isdecimal() and word.strip('0') for word in overlaps)
