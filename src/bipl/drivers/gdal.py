@@ -31,6 +31,7 @@ from bipl.geometry import RegularGrid, has_same_aspect
 from bipl.settings import Settings
 from bipl.storage.source import Access, Sourceable, file_identity
 from bipl.storage.urls import clean_name, is_virtual, refuse_odd_port, secrets_of, without_secrets
+from bipl.vendors.foreign import refuse_by_texts
 from bipl.vendors.info import SlideInfo, default_background
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -194,6 +195,7 @@ def _describe(name: str, key: Hashable, datasets: Datasets) -> SlideInfo:
         raise _refused(name, found) from found
     if dataset.driver == 'JP2OpenJPEG':
         _check_is_as_stored(name)
+    refuse_by_texts(name, tags.get('TIFFTAG_IMAGEDESCRIPTION', ''), tags.get('TIFFTAG_SOFTWARE', ''))
     vendor = f'gdal-{dataset.driver.lower()}'
     levels = _pyramid(levels[0], levels[1:])
     return SlideInfo(
