@@ -24,6 +24,7 @@ from bipl.errors import (
     BiplError,
     CorruptSlideError,
     CorruptTileError,
+    RemoteError,
     UnsupportedSlideError,
 )
 from bipl.fork_gate import ForkGate
@@ -246,6 +247,8 @@ def _refused(name: str, error: GdalError) -> BiplError | FileNotFoundError:
     said = str(error)
     if any(f'HTTP response code: {status}' in said for status in (404, 410)):
         return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+    if 'HTTP response code' in said or 'CURL error' in said:
+        return RemoteError(f'{name}: expected bytes from the server, found what GDAL says: {said}')
     kind = UnsupportedSlideError if 'not recognized' in said or 'not supported' in said else CorruptSlideError
     return kind(f'{name}: expected a raster that GDAL opens, found what it says: {said}')
 
