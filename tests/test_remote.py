@@ -586,6 +586,25 @@ def test_archives_are_closed_with_their_slides_and_opened_anew(tmp_path: Path, e
         )
 
 
+@pytest.mark.parametrize('kind', ['simplecache', 'filecache'])
+def test_caches_of_files_are_read(web: Web, kind: str) -> None:
+    url = web.url('folder/a.tif', DATA)
+    with Slide.open(f'{kind}::{url}') as slide:
+        np.testing.assert_array_equal(slide[BOX], IMAGE[BOX])
+    with pytest.raises(FileNotFoundError):
+        Slide.open(f'{kind}::{url}.not')
+
+
+@pytest.mark.usefixtures('quick')
+def test_a_version_of_a_blob_is_asked_for_and_not_the_newest(web: Web) -> None:
+    pytest.importorskip('adlfs')
+    text = 'DefaultEndpointsProtocol=http;AccountName=me;AccountKey=aHVudGVyMjI='
+    options = {'connection_string': f'{text};BlobEndpoint={web.address}/me;'}
+    with pytest.raises(OSError):  # noqa: PT011 - it is no Azure
+        Slide.open('AZ://slides/a.tif?versionid=2024-01-01T00:00:00.0000000Z', storage_options=options)
+    assert web.asked[0].path.startswith('/me/slides/a.tif?versionid=2024-01-01')
+
+
 # Clients
 
 

@@ -112,6 +112,27 @@ def test_an_object_that_is_replaced_meanwhile_is_said_to_be(options: dict[str, A
             slide[700:, 700:]
 
 
+def test_a_version_that_the_url_names_is_read_and_not_the_newest(options: dict[str, Any]) -> None:
+    import s3fs
+
+    system = s3fs.S3FileSystem(**options, version_aware=True, skip_instance_cache=True)
+    if not system.exists('versions'):
+        system.mkdir('versions')
+    system.call_s3('put_bucket_versioning', Bucket='versions', VersioningConfiguration={'Status': 'Enabled'})
+    system.pipe('versions/a.tif', DATA)
+    version = system.info('versions/a.tif')['VersionId']
+    system.pipe('versions/a.tif', b'no slide')
+    with Slide.open(f's3://versions/a.tif?versionId={version}', storage_options=options) as slide:
+        np.testing.assert_array_equal(slide.numpy(), IMAGE)
+    with pytest.raises(UnsupportedSlideError):
+        Slide.open('s3://versions/a.tif', storage_options=options)
+
+
+def test_schemes_may_be_written_in_capitals(options: dict[str, Any]) -> None:
+    with Slide.open(URL.replace('s3:', 'S3:'), storage_options=options) as slide:
+        np.testing.assert_array_equal(slide[:50, :60], IMAGE[:50, :60])
+
+
 def test_nobody_there_is_said_to(options: dict[str, Any]) -> None:
     options['endpoint_url'] = 'http://127.0.0.1:9'
     with (

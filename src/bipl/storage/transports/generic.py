@@ -11,6 +11,7 @@ from typing import Any
 from weakref import finalize
 
 from fsspec.core import url_to_fs
+from fsspec.implementations.cached import CachingFileSystem
 from fsspec.registry import get_filesystem_class, known_implementations, registry
 
 from bipl.errors import BiplError, MissingDependencyError, RemoteError
@@ -47,13 +48,16 @@ class _System:
         self._system, self._path = url_to_fs(url, skip_instance_cache=True, **loop, **options)
         self.turns = asyncio.Semaphore(MOST_REQUESTS_AT_ONCE if is_asynchronous else 1)
         self._is_asynchronous = is_asynchronous
+        # A cache knows of a file what a list of its folder says, which few web servers have.
+        self._informed = self._system.fs if isinstance(self._system, CachingFileSystem) else self._system
 
     async def call(self, name: str, **options: Any) -> Any:
         """Call a method; those that are not asynchronous come one at a time."""
+        system = self._informed if name == 'info' else self._system
         async with self.turns:
             if self._is_asynchronous:
-                return await getattr(self._system, f'_{name}')(self._path, **options)
-            return await asyncio.to_thread(getattr(self._system, name), self._path, **options)
+                return await getattr(system, f'_{name}')(self._path, **options)
+            return await asyncio.to_thread(getattr(system, name), self._path, **options)
 
     async def close(self) -> None:
         """Close what it holds; an asynchronous one has no way that is common to all."""
