@@ -290,6 +290,36 @@ def test_where_a_url_leads_is_asked_until_it_expires(web: Web) -> None:
     assert 2 < leads.given < len(asked) / 3  # else it would be half of all
 
 
+QUOTED = '?to=x%2Fy%3D%2b+z&name=%27a%2A%27;b&%41'
+
+
+def test_a_quoted_url_goes_out_as_it_is_written(web: Web) -> None:
+    Slide.open(web.url('a.tif', DATA) + QUOTED).close()
+    assert {one.path for one in web.asked} == {f'/a.tif{QUOTED}'}
+
+
+def test_what_is_not_quoted_is(web: Web) -> None:
+    web.files['/%C3%A4%20b.tif'] = DATA
+    Slide.open(web.url('folder/../ä b.tif?c=ü')).close()
+    assert {one.path for one in web.asked} == {'/%C3%A4%20b.tif?c=%C3%BC'}
+
+
+def test_where_a_url_leads_is_asked_as_it_is_written(web: Web) -> None:
+    url = web.url('b.tif', DATA).replace('b.tif', 'a.tif')
+    web.behave = lambda asked: f'/b.tif{QUOTED}' if asked.path == '/a.tif' else None
+    with Slide.open(url) as slide:
+        np.testing.assert_array_equal(slide[BOX], IMAGE[BOX])
+    assert {one.path for one in web.asked} == {'/a.tif', f'/b.tif{QUOTED}'}
+
+
+def test_where_a_url_leads_is_quoted_if_its_server_did_not(web: Web) -> None:
+    web.files['/b%20c.tif'] = DATA
+    web.behave = lambda asked: '/b c.tif' if asked.path == '/a.tif' else None
+    with Slide.open(web.url('a.tif')) as slide:
+        np.testing.assert_array_equal(slide[BOX], IMAGE[BOX])
+    assert [one.path for one in web.asked].count('/a.tif') == 1
+
+
 @pytest.mark.parametrize('failure', ['stalls', 'hangs up', '503', 'is no HTTP', 'answers all'])
 @pytest.mark.usefixtures('quick')
 def test_where_a_url_leads_is_asked_no_more_once_it_fails(web: Web, failure: str) -> None:
@@ -423,6 +453,26 @@ def test_a_file_that_is_replaced_meanwhile_is_said_to_be(web: Web, size: int) ->
         web.replace('a.tif', LARGE[:size])
         with pytest.raises(CorruptSlideError, match='it was replaced meanwhile, open it again'):
             slide[4000:, 4000:]
+
+
+def test_an_etag_that_becomes_strong_is_no_other(web: Web) -> None:
+    with opened(web) as slide:
+        web.behave = lambda _: 'has a weak ETag'
+        np.testing.assert_array_equal(slide[BOX], IMAGE[BOX])
+
+
+def test_an_empty_name_of_an_encoding_is_none(web: Web) -> None:
+    web.behave = lambda _: 'names no encoding'
+    with opened(web) as slide:
+        np.testing.assert_array_equal(slide[BOX], IMAGE[BOX])
+
+
+@pytest.mark.usefixtures('quick')
+def test_what_a_server_says_instead_of_http_is_told_in_part(web: Web) -> None:
+    web.behave = lambda _: 'is no HTTP, at length'
+    with pytest.raises(RemoteError) as raised:
+        opened(web)
+    assert len(str(raised.value)) < 700
 
 
 def test_a_file_that_shrinks_without_an_etag_is_said_to_have_changed(web: Web) -> None:
@@ -682,6 +732,33 @@ def test_credentials_are_shown_nowhere(
     assert 'c0ffee' in web.asked[-1].path
 
 
+@pytest.mark.parametrize('where', ['headers', 'client_kwargs'])
+def test_a_header_with_credentials_goes_before_those_of_netrc(
+    web: Web, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / 'netrc').write_text('default login me password hunter22\n')
+    monkeypatch.setenv('NETRC', str(tmp_path / 'netrc'))
+    headers: dict[str, Any] = {'headers': {'authorization': 'Bearer c0ffee'}}
+    Slide.open(web.url('a.tif', DATA)).close()
+    assert web.asked[-1].headers['authorization'].startswith('Basic ')
+    Slide.open(
+        web.url('a.tif'), storage_options=headers if where == 'headers' else {'client_kwargs': headers}
+    ).close()
+    assert web.asked[-1].headers['authorization'] == 'Bearer c0ffee'
+
+
+@pytest.mark.parametrize('options', [None, {'headers': {'Authorization': 'Bearer c0ffee'}}])
+def test_proxies_of_the_environment_are_asked(
+    web: Web, options: dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('http_proxy', web.address)
+    web.files['http://slides.invalid/a.tif'] = DATA
+    Slide.open('http://slides.invalid/a.tif', storage_options=options).close()
+    monkeypatch.setenv('http_proxy', 'http://proxy.invalid')
+    monkeypatch.setenv('no_proxy', '127.0.0.1')
+    Slide.open(web.url('a.tif', DATA), storage_options=options).close()
+
+
 @pytest.mark.parametrize(
     ('user', 'query'),
     [
@@ -705,6 +782,11 @@ def test_odd_credentials_are_shown_nowhere(web: Web, user: str, query: str, fail
     for secret in SECRETS:
         assert secret not in shown
     assert web.address.removeprefix('http://') in shown
+
+
+def test_credentials_are_hidden_in_whatever_way_they_are_quoted() -> None:
+    secrets = secrets_of('gs://bucket/a.tif', {'token': 'ya29.hun/ter 22=='})
+    assert 'hun' not in without_secrets('no such host: /info?token=ya29.hun%2Fter%2022%3D%3D', secrets)
 
 
 @pytest.mark.parametrize(

@@ -171,13 +171,14 @@ def _clean(url: str) -> str:
 
 def secrets_of(url: str, options: Mapping[str, Any]) -> frozenset[str]:
     """Return the texts that may not be seen: what `clean_name` leaves out, and texts among the options."""
-    from urllib.parse import unquote
+    from urllib.parse import quote, unquote
 
     users = [user for link in links(url) for user in _users(link)]
     parts = re.findall(_QUERY, url) + users + [part for user in users for part in re.split('[:/?#@]', user)]
     parts += re.findall(r'=([^&#]{4,})', url)
     parts += map(unquote, parts[:])
-    return frozenset(text for text in (*parts, *_texts(options)) if len(text) > 3)
+    secrets = [text for text in (*parts, *_texts(options)) if len(text) > 3]
+    return frozenset((*secrets, *(quote(text, safe='') for text in secrets)))  # as a URL may have them
 
 
 def _texts(options: object) -> list[str]:
