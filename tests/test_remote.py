@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import logging
 import os
 import pickle
@@ -14,6 +15,7 @@ import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -634,6 +636,45 @@ def test_archives_are_closed_with_their_slides_and_opened_anew(tmp_path: Path, e
         wait_until(
             lambda: not any('a.zip' in os.path.realpath(one) for one in Path('/proc/self/fd').iterdir())
         )
+
+
+def test_a_call_that_was_given_up_disturbs_no_later_one() -> None:
+    import fsspec
+
+    numbers = np.arange(2**20, dtype='<u4')
+    goes_on = threading.Event()
+    calls = []
+
+    class Archive(fsspec.AbstractFileSystem):  # type: ignore[misc]
+        """It reads at a place that its calls share, as archives do."""
+
+        protocol = 'archive'
+
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self.file = io.BytesIO(numbers.tobytes())
+
+        def info(self, path: str, **_: Any) -> dict[str, Any]:
+            return {'name': path, 'size': numbers.nbytes, 'type': 'file'}
+
+        def cat_file(self, path: str, start: int = 0, end: int = 0, **_: Any) -> bytes:
+            del path
+            calls.append(start)
+            self.file.seek(start)
+            if len(calls) == 2:
+                goes_on.wait(20)
+            elif len(calls) == 3:
+                goes_on.set()
+                time.sleep(0.2)
+            return self.file.read(end - start)
+
+    fsspec.register_implementation('archive', Archive, clobber=True)
+    with bipl.env(remote_timeout=0.3, remote_retries=0):
+        source = open_source('archive://numbers')
+        with pytest.raises(RemoteError, match='no answer'):
+            source.read(400_000, 8)
+        np.testing.assert_array_equal(np.frombuffer(source.read(800_000, 8), '<u4'), [200_000, 200_001])
+    source.close()
 
 
 @pytest.mark.parametrize('kind', ['simplecache', 'filecache'])

@@ -39,13 +39,21 @@ def is_known(scheme: str) -> bool:
 
 
 class _System:
-    """A file system and a path in it, for one who opens it in this process.  May connect at once."""
+    """A file system and a path in it, for one who opens it in this process.  May connect at once.
+
+    Attributes
+    ----------
+    is_left
+        A call was given up, and its thread may still be at work: another one would move its place in an archive,
+        or take its answers.
+    """
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         scheme = url.partition('://')[0].lower()
         is_asynchronous = len(links(url)) == 1 and get_filesystem_class(scheme).async_impl
         loop = {'asynchronous': True, 'loop': network().loop} if is_asynchronous else {}
         self._system, self._path = url_to_fs(url, skip_instance_cache=True, **loop, **options)
+        self.is_left = False
         self.turns = asyncio.Semaphore(MOST_REQUESTS_AT_ONCE if is_asynchronous else 1)
         self._is_asynchronous = is_asynchronous
         # A cache knows of a file what a list of its folder says, which few web servers have.
@@ -57,7 +65,13 @@ class _System:
         async with self.turns:
             if self._is_asynchronous:
                 return await getattr(system, f'_{name}')(self._path, **options)
-            return await asyncio.to_thread(getattr(system, name), self._path, **options)
+            if self.is_left:
+                raise TransientError('a file system that was given up')
+            try:
+                return await asyncio.to_thread(getattr(system, name), self._path, **options)
+            except asyncio.CancelledError:
+                self.is_left = True
+                raise
 
     async def close(self) -> None:
         """Close what it holds; an asynchronous one has no way that is common to all."""
@@ -79,7 +93,13 @@ class GenericTransport(UrlTransport):
     def __init__(self, url: str, name: str, options: Mapping[str, Any], key: str) -> None:
         super().__init__(url, name, options, key)
         self._state: tuple[int, str] | None = None
-        self._own_key = f'{key} {next(_serial)}'
+        self._own_key = ''
+        self._renew()
+
+    def _renew(self) -> None:
+        """Have a file system of its own made when one is needed; what is there is looked at anew."""
+        self._state = None
+        self._own_key = f'{self._key} {next(_serial)}'
         finalize(self, let_go, self._own_key).atexit = False
 
     def close(self) -> None:
@@ -98,9 +118,19 @@ class GenericTransport(UrlTransport):
             error = self._failure(caught)
         raise error  # outside of the handler: what a file system says may hold credentials
 
-    async def _get(self, start: int, stop: int) -> Answer:
+    async def _own_system(self) -> _System:
         make = partial(_System, self._url, self._options)
-        system = await network().client(self._own_key, make, _System.close, is_own=True)
+        key = self._own_key
+        system = await network().client(key, make, _System.close, is_own=True)
+        if not system.is_left:
+            return system
+        let_go(key)
+        if key == self._own_key:
+            self._renew()
+        return await network().client(self._own_key, make, _System.close, is_own=True)
+
+    async def _get(self, start: int, stop: int) -> Answer:
+        system = await self._own_system()
         if self._state is None:
             info = await system.call('info')
             if info.get('size') is None:
