@@ -691,7 +691,7 @@ def test_a_version_of_a_blob_is_asked_for_and_not_the_newest(web: Web) -> None:
     pytest.importorskip('adlfs')
     text = 'DefaultEndpointsProtocol=http;AccountName=me;AccountKey=aHVudGVyMjI='
     options = {'connection_string': f'{text};BlobEndpoint={web.address}/me;'}
-    with pytest.raises(OSError):  # noqa: PT011 - it is no Azure
+    with pytest.raises(OSError):
         Slide.open('AZ://slides/a.tif?versionid=2024-01-01T00:00:00.0000000Z', storage_options=options)
     assert web.asked[0].path.startswith('/me/slides/a.tif?versionid=2024-01-01')
 

@@ -44,8 +44,8 @@ class _System:
     Attributes
     ----------
     is_left
-        A call was given up, and its thread may still be at work: another one would move its place in an archive,
-        or take its answers.
+        A call was given up, and its thread may still be at work: it would move the place in an archive that
+        another call has sought, or take its answer.
     """
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:

@@ -53,7 +53,7 @@ Prepared: TypeAlias = tuple[aiohttp.ClientSession, Any, dict[str, Any]]
 async def get_client(**options: Any) -> aiohttp.ClientSession:
     """Make a session like fsspec's, but one that heeds proxies of the environment, and changes nothing.
 
-    Neither bodies, which may be compressed, nor URLs that others lead to: some are signed as they are written.
+    Neither bodies, which may be compressed, nor URLs that others lead to: some are signed as written.
     """
     usual = {'trust_env': True, 'auto_decompress': False, 'requote_redirect_url': False}
     if 'connector' not in options:
@@ -78,7 +78,6 @@ class HttpTransport(UrlTransport):
 
     async def _prepared(self, headers: Mapping[str, str]) -> Prepared:
         """Return the session, the URL as it goes out, and the options of a request."""
-
         has_own_credentials = _has_own_credentials(self._options)
 
         def make() -> HTTPFileSystem:
