@@ -866,6 +866,15 @@ def test_passwords_that_should_have_been_quoted_are_refused_and_not_shown(web: W
     assert not web.asked
 
 
+@pytest.mark.parametrize('driver', [None, 'tiff', 'openslide', 'gdal'])
+@pytest.mark.parametrize('misspell', [Path, lambda url: f' {url}', lambda url: url.replace('//', '/')])
+def test_urls_that_became_paths_are_told_without_credentials(misspell: Any, driver: str | None) -> None:
+    with pytest.raises(FileNotFoundError, match='expected a URL as its text') as raised:
+        Slide.open(misspell('https://me:c0ffee@host/a.tif?sig=hunter22'), driver=driver)
+    assert raised.value.filename == 'https://host/a.tif'
+    assert not any(secret in repr(raised.value) for secret in SECRETS)
+
+
 @pytest.mark.parametrize('driver', [None, 'tiff', 'raster', 'openslide', 'gdal'])
 def test_names_for_gdal_that_nobody_reads_show_no_credentials(web: Web, driver: str | None) -> None:
     url = web.url('a.tif', b'no slide at all').replace('://', '://me:hunter22@') + '?sig=hunter22'

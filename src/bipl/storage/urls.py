@@ -1,5 +1,6 @@
 """URLs: what is one, what it is called where its credentials must not be seen, options that go with it."""
 
+import errno
 import os
 import re
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ _USER = r'://[^/?#]*@'
 _NO_PORT = r'(?!\d*(?:[/?#\s]|$))'
 _USER_AND_MORE = rf'(?s)://[^/?#@:\[]*:{_NO_PORT}.*@'
 _ODD_PORT = rf'(?i)(?:/vsi[^:?#]*)?https?://[^/?#@:\[]*:{_NO_PORT}[^/?#@]*(?:[/?#]|$)'
+# A path has one / of two, and blanks are no scheme's.
+_MISSPELT = r'(?i)\s*(?:https?|ftp|sftp|ssh|webdav|smb|s3a?|gs|gcs|az|abfss?):/'
 # Users within a text.
 _USERS_IN_TEXT = rf'://[^/?#@:\[\s]*:{_NO_PORT}[^\s\'"`]*@|(?<=http)://[^/?#\s]*@|(?<=https)://[^/?#\s]*@'
 _QUERY = r'(?s)[?#].*'
@@ -146,6 +149,18 @@ def refuse_odd_port(url: str) -> None:
         raise UnsupportedSlideError(
             f'{clean_name(url)}: expected a number, if any, as the port, found something else; in a password '
             'write %2F for /, %3F for ?, %23 for #, %40 for @'
+        )
+
+
+def refuse_misspelt_url(path: str) -> None:
+    """Raise FileNotFoundError, without its credentials, for a URL that became a path: `Path('https://...')`.
+
+    Of a path that is no file.
+    """
+    if isinstance(path, str) and re.match(_MISSPELT, path):
+        url = re.sub(r'^\s*([^:]*):/+', r'\1://', path)
+        raise FileNotFoundError(
+            errno.ENOENT, 'expected a URL as its text, found one in a path or behind blanks', clean_name(url)
         )
 
 
