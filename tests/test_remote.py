@@ -677,6 +677,14 @@ def test_a_call_that_was_given_up_disturbs_no_later_one() -> None:
     source.close()
 
 
+@pytest.mark.parametrize('kind', ['zip', 'tar'])
+def test_what_is_no_archive_is_asked_for_once(web: Web, kind: str) -> None:
+    with pytest.raises(RemoteError, match='expected an object to read, found'):
+        Slide.open(f'{kind}://a.tif::{web.url("a.zip", bytes(100_000))}')
+    with pytest.raises(RemoteError, match='expected an object to read, found IsADirectoryError'):
+        Slide.open(f'{kind}://a.tif::{Path.cwd()}')
+
+
 @pytest.mark.parametrize('kind', ['simplecache', 'filecache'])
 def test_caches_of_files_are_read(web: Web, kind: str) -> None:
     url = web.url('folder/a.tif', DATA)

@@ -15,7 +15,7 @@ from tests.builders.patterns import noise_image
 from tests.builders.tiff import Directory, build_tiff
 from tests.peers import needs_s3
 from tests.processes import in_child
-from tests.web_server import Web, serving
+from tests.web_server import FAILURES, Web, serving
 
 pytestmark = needs_s3
 
@@ -208,6 +208,20 @@ def test_a_server_that_fails_is_said_to_and_reads_go_on_later(web: Web, failure:
         web.behave = lambda _: None
         with Slide.open(LARGE) as local:
             np.testing.assert_array_equal(slide[1500:1700, 1500:1700], local[1500:1700, 1500:1700])
+
+
+@pytest.mark.parametrize('code', ['ExpiredToken', 'InvalidToken'])
+def test_a_token_that_has_expired_says_what_to_check(
+    code: str, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = f'<?xml version="1.0"?><Error><Code>{code}</Code></Error>'.encode()
+    monkeypatch.setitem(FAILURES, 'expired', lambda handler, *_: handler.answer(400, said))
+    options = {'endpoint_url': web.address, 'key': 'a', 'secret': 'b', 'token': SECRET}
+    web.url('slides/a.tif', DATA)
+    with Slide.open('s3://slides/a.tif', storage_options=options) as slide:
+        web.behave = lambda _: 'expired'
+        with pytest.raises(RemoteError, match=f'found HTTP 400 Bad Request .{code}.; check the credentials'):
+            slide[500:800, 500:800]
 
 
 @pytest.mark.parametrize('failure', ['stalls', 'breaks off', 'hangs up', '429', '500', '503', '503, wait'])

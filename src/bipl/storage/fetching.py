@@ -21,6 +21,8 @@ _LATER = frozenset((408, 425, 429))
 _NEVER = frozenset((501, 505))
 _GONE = frozenset((404, 410))
 _REFUSED = frozenset((401, 403, 407))
+# What S3 says with 400.
+_REFUSING = frozenset(('ExpiredToken', 'InvalidToken'))
 
 
 class Answer(NamedTuple):
@@ -140,7 +142,7 @@ def failure(name: str, status: int, detail: str = '', pause_s: float | None = No
     found = describe_status(status) + (f' ({detail})' if detail else '')
     if status in _GONE:
         return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-    if status in _REFUSED:
+    if status in _REFUSED or detail in _REFUSING:
         return RemoteError(
             f'{name}: expected permission to read it, found {found}; check the credentials '
             '(storage_options=, or those of the environment), and that the name is right: some servers say '

@@ -3,6 +3,8 @@
 import asyncio
 import errno
 import os
+import tarfile
+import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -29,7 +31,10 @@ _VERSIONS = (
 _HELD = ('zip', 'tar', 'of', 'ftp', 'client')
 _MOST_TEXT = 300
 # What another attempt does not change.
-_FINAL = (PermissionError, TypeError, ValueError, NotImplementedError)
+_FINAL = (
+    *(PermissionError, IsADirectoryError, NotADirectoryError),
+    *(TypeError, ValueError, NotImplementedError, zipfile.BadZipFile, tarfile.TarError),
+)
 _serial = count()
 
 
