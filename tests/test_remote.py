@@ -426,6 +426,35 @@ def test_a_server_that_asks_for_a_year_does_not_get_it(monkeypatch: pytest.Monke
     opened(web).close()
 
 
+def test_a_server_that_asks_to_wait_is_not_asked_by_all_at_that_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import asyncio
+
+    from bipl.storage import fetching
+
+    class Refusing:
+        name = 'a server'
+
+        async def get(self, *_: object) -> fetching.Answer:
+            raise fetching.TransientError('HTTP 503', 1.0)
+
+        def close(self) -> None:
+            """Do nothing."""
+
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(fetching.asyncio, 'sleep', sleep)
+    for _ in range(9):
+        with pytest.raises(RemoteError):
+            asyncio.run(fetching.fetch(Refusing(), 0, 9, fetching.Patience(1, 1), 9))
+    assert len(set(pauses)) == 9
+    assert 1 <= min(pauses) <= max(pauses) < 1.5
+
+
 @pytest.mark.usefixtures('quick')
 def test_nobody_there_is_said_to() -> None:
     with pytest.raises(RemoteError, match=r'Cannot connect to host 127\.0\.0\.1:9'):

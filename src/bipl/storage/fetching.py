@@ -113,7 +113,8 @@ async def fetch(transport: Transport, start: int, stop: int, patience: Patience,
                 return await transport.get(start, stop, patience.timeout_s)
         except TransientError as error:
             said = str(error)
-            pause_s = pause_s if error.pause_s is None else min(error.pause_s, _MOST_ASKED_PAUSE_S)
+            # A server that is asked by all at the moment that it named refuses most of them again.
+            pause_s += min(error.pause_s or 0.0, _MOST_ASKED_PAUSE_S)
         except TimeoutError:
             said = f'no answer, or a slow one, within {most_s:.0f} s'
         if attempt < patience.retries:
