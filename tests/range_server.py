@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers HEAD and GET, with or without a range."""
+    """Answers HEAD and GET, with or without a range; 403 for what is called `refused`."""
 
     path_served = Path()
     has_head = True
@@ -29,7 +29,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _answer(self, *, send: bool) -> None:
         if not self.path.endswith(self.path_served.name):
-            self.send_error(404)
+            self.send_error(403 if 'refused' in self.path else 404)
             return
         data = self.path_served.read_bytes()
         found = re.fullmatch(r'bytes=(\d+)-(\d*)', self.headers.get('Range', ''))

@@ -7,8 +7,9 @@ from random import Random
 import numpy as np
 import pytest
 
-from bipl import cache
-from bipl.cache import TileCache, _Flight
+from bipl import cache, flight
+from bipl.cache import TileCache
+from bipl.flight import Flight
 
 SHAPE = (10, 12, 3)
 
@@ -123,11 +124,11 @@ def test_readers_never_see_the_next_tile_in_their_memory() -> None:
 
 def test_a_flight_whose_end_was_interrupted_holds_nobody_up() -> None:
     tiles = TileCache(10**6)
-    stale = threading.Thread(target=lambda: tiles._flights.__setitem__('key', _Flight()))
+    stale = threading.Thread(target=lambda: tiles._flights.__setitem__('key', Flight()))
     stale.start()
     stale.join()
     assert ended(threading.Thread(target=tiles.get, args=('key', tile)))
-    tiles._flights['other'] = _Flight()  # by this thread, which does not make it
+    tiles._flights['other'] = Flight()  # by this thread, which does not make it
     assert tiles.get('other', tile) is not None
 
 
@@ -137,3 +138,98 @@ def test_sums_that_went_wrong_do_no_harm() -> None:
     for number in range(5000):
         tiles.get(number, tile)
     assert tiles.statistics().size_bytes == 3 * tile().nbytes
+
+
+def test_what_is_begun_and_let_go_of_is_remembered_by_name() -> None:
+    tiles = TileCache(10**6)
+    tiles.get('there', tile)
+    mine = tiles.begin(['there', 'seen', 'absent', 'failed'])
+    assert list(mine) == ['seen', 'absent', 'failed']
+    tiles.land(mine, 'seen', tile())
+    tiles.land(mine, 'absent', None)
+    tiles.end(mine, tile().nbytes)
+    assert [tiles.was_passed(key) for key in ('there', 'seen', 'absent', 'failed')] == [
+        False,
+        True,
+        False,
+        False,
+    ]
+    assert not tiles._flights
+    statistics = tiles.statistics()
+    assert (statistics.made, statistics.misses, statistics.tiles) == (4, 4, 1)
+
+
+def test_what_is_being_made_is_kept_for_those_who_ask_meanwhile() -> None:
+    tiles = TileCache(10**6)
+    made = tile(7)
+    mine = tiles.begin(['a', 'b'])
+    assert tiles.begin(['a']) == {}  # which says that somebody comes back for it
+    tiles.land(mine, 'a', made)
+    tiles.land(mine, 'b', made)
+    tiles.end(mine, made.nbytes)
+    made[...] = 0
+    assert (tiles.get('a', lambda: None) == 7).all()
+    assert not tiles.was_passed('a')
+    assert tiles.was_passed('b')
+
+
+def test_who_waits_for_a_tile_that_was_never_made_makes_it() -> None:
+    tiles = TileCache(10**6)
+    mine = tiles.begin(['key'])
+    found: list[np.ndarray | None] = []
+    waits = threading.Thread(target=lambda: found.append(tiles.get('key', tile, 3)))
+    waits.start()
+    while not mine['key'].is_awaited:
+        threading.Event().wait(0.001)
+    tiles.end(mine, tile().nbytes)
+    waits.join(10)
+    assert found[0] is not None
+    assert (found[0] == 3).all()
+
+
+def test_flights_begun_together_are_looked_for_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits looks whether the thread is at it; it is at others first."""
+    monkeypatch.setattr(flight, '_LOOKED_AFTER_S', 0.01)
+    tiles = TileCache(10**6)
+    mine = tiles.begin(['first', 'last'])
+    found: list[np.ndarray | None] = []
+    waits = threading.Thread(target=lambda: found.append(tiles.get('last', tile, 3)))
+    waits.start()
+    waits.join(0.2)
+    assert waits.is_alive()
+    tiles.land(mine, 'last', tile(5))
+    waits.join(10)
+    tiles.end(mine, tile().nbytes)
+    assert found[0] is not None
+    assert (found[0] == 5).all()
+
+
+def test_threads_that_begin_overlapping_tiles_make_each_once() -> None:
+    """As long as what is awaited is not let go of in between."""
+    tiles = TileCache(10**8)
+    wrong: list[int] = []
+
+    def read(seed: int) -> None:
+        chance = Random(seed)
+        for _ in range(400):
+            numbers = chance.sample(range(40), 6)
+            mine = tiles.begin(numbers)
+            try:
+                for number in list(mine):
+                    memory = tile(number)
+                    tiles.land(mine, number, memory)
+                    memory[...] = 99
+            finally:
+                tiles.end(mine, tile().nbytes)
+            for number in set(numbers) - set(mine):
+                pixels = tiles.get(number, tile, number)
+                if pixels is None or not (pixels == number).all():
+                    wrong.append(number)
+
+    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert not tiles._flights

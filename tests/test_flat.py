@@ -95,7 +95,7 @@ def test_long_runs_are_read_in_parts(layout, monkeypatch):
     'options',
     [
         {'compression': 'deflate'},
-        {'predictor': 2},
+        {'predictor': 2, 'compression': 'lzw'},
         {'photometric': 'white_is_zero'},
         {'planar': 'separate'},
         {'fill_order': 2},

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 import bipl
-from bipl import Slide, UnsupportedSlideError
+from bipl import RemoteError, Slide, UnsupportedSlideError
 from bipl.drivers import libgdal
 from bipl.geometry import has_same_aspect
 from tests.builders.patterns import noise_image, smooth_image
@@ -163,6 +163,17 @@ def test_urls(server: str) -> None:
     for prefix in ('', '/vsicurl/'):
         with pytest.raises(FileNotFoundError, match=r'none\.tif'):
             Slide.open(f'{prefix}{server}/none.tif', driver='gdal')
+
+
+@pytest.mark.parametrize('prefix', ['', '/vsicurl/'])
+def test_a_server_that_refuses_is_no_broken_file(server: str, prefix: str) -> None:
+    with pytest.raises(RemoteError, match='HTTP response code: 403'):
+        Slide.open(f'{prefix}{server}/refused.tif', driver='gdal')
+
+
+def test_no_server_is_no_broken_file() -> None:
+    with pytest.raises(RemoteError, match=r'a\.tif: expected bytes from the server'):
+        Slide.open('http://127.0.0.1:1/a.tif', driver='gdal')
 
 
 def test_servers_that_answer_no_head_are_read(tiff: Path) -> None:

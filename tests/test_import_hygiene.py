@@ -31,6 +31,7 @@ FOREIGN = frozenset(
             'torch',
             'dask',
             'zarr',
+            'numpy.ma',  # which some functions of numpy take 6 ms to load
         ),
         *('requests', 'urllib3', 'httpx', 'aiohttp', 'fsspec', 'obstore', 'boto3', 's3fs'),
         *(
@@ -96,6 +97,10 @@ with bipl.Slide.open(sys.argv[1]) as slide:
 import bipl
 list(bipl.Slide.open(sys.argv[1]).parts([((0, 50), (0, 50))] * 9, max_workers=4))
 """,
+    'read a batch': """
+import bipl
+bipl.Slide.open(sys.argv[1]).read_batch([((0, 50), (0, 50)), ((9, 59), (7, 57))])
+""",
     'fail to open': """
 import bipl
 try:
@@ -159,7 +164,7 @@ def test_errors_and_settings_come_without_numpy(name):
 
 
 @pytest.mark.parametrize(
-    'action', ['open', 'open and read', 'open, read and close', 'read parts with threads']
+    'action', ['open', 'open and read', 'open, read and close', 'read parts with threads', 'read a batch']
 )
 def test_opening_and_reading_load_no_foreign_package(action, path):
     loaded = result(LOADED.replace('{action}', ACTIONS[action]), path)

@@ -410,6 +410,22 @@ def test_a_view_spans_each_axis_of_the_image(shape: tuple[int, int], view: tuple
         Mosaic(100).iterate(image).zip_with(np.zeros(40))
 
 
+@pytest.mark.parametrize(('mpp', 'view_mpp'), [(0.5, 4.0), (1.0, 8.0), (1.5, 0.5)])
+@pytest.mark.parametrize('k', [1, 4])
+def test_a_view_that_is_short_of_a_pixel_lies_where_its_resolution_says(mpp, view_mpp, k) -> None:
+    ramp = np.add.outer(np.arange(1007.0), 2 * np.arange(911.0)).astype(np.float32)[:, :, None]
+    slide = Slide.open(build_tiff([Directory(image=ramp, tile=(128, 128))]), mpp=0.5)
+    pairs = Mosaic(40, 8).iterate(slide.resample(mpp)).pool(k).zip_with(slide.resample(view_mpp))
+    # Tiles that are shrunk lie on a grid of their pixels: see `TileGrid.pooled`.
+    near = 0.01 if k == 1 else 3 * k / 2 * mpp / 0.5
+    inner = [
+        (data, other) for _, _, data, other in pairs if 0 not in data and 0 not in other and data.min() > 99
+    ]
+    assert inner
+    for data, other in inner[len(inner) // 2 :]:
+        assert abs(np.median(other - data)) <= near
+
+
 def test_weights_of_large_tiles_are_not_kept() -> None:
     cells = np.random.default_rng(0).random((12, 12)) > 0.4
     grid = TileGrid((12 * 600, 12 * 600), 600, 100, (0, 0), cells)

@@ -118,6 +118,18 @@ def test_colour_profile(kind: str) -> None:
     assert Slide.open(saved(COLOUR, kind)).icc_profile is None
 
 
+def test_webp_that_promises_alpha_and_stores_none_is_opaque() -> None:
+    """The head of the frames of an animation, and of what Pillow writes as one."""
+    stored = saved(COLOUR, 'WEBP', lossless=True)
+    height, width = (side - 1 for side in COLOUR.shape[:2])
+    head = struct.pack('<4sIBxxx', b'VP8X', 10, 0x10) + struct.pack('<HBHB', width, 0, height, 0)
+    data = struct.pack('<4sI4s', b'RIFF', len(stored) - 8 + len(head), b'WEBP') + head + stored[12:]
+    with Slide.open(data) as slide:
+        np.testing.assert_array_equal(slide.numpy()[:, :, :3], COLOUR)
+        assert (slide.numpy()[:, :, 3:] == 255).all()
+        assert slide.shape == (*COLOUR.shape[:2], 4)
+
+
 def test_what_is_larger_than_the_cache_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     decode = pictures._DECODE['png']

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import logging
 import os
 import pickle
@@ -14,6 +15,7 @@ import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -290,6 +292,36 @@ def test_where_a_url_leads_is_asked_until_it_expires(web: Web) -> None:
     assert 2 < leads.given < len(asked) / 3  # else it would be half of all
 
 
+QUOTED = '?to=x%2Fy%3D%2b+z&name=%27a%2A%27;b&%41'
+
+
+def test_a_quoted_url_goes_out_as_it_is_written(web: Web) -> None:
+    Slide.open(web.url('a.tif', DATA) + QUOTED).close()
+    assert {one.path for one in web.asked} == {f'/a.tif{QUOTED}'}
+
+
+def test_what_is_not_quoted_is(web: Web) -> None:
+    web.files['/%C3%A4%20b.tif'] = DATA
+    Slide.open(web.url('folder/../ä b.tif?c=ü')).close()
+    assert {one.path for one in web.asked} == {'/%C3%A4%20b.tif?c=%C3%BC'}
+
+
+def test_where_a_url_leads_is_asked_as_it_is_written(web: Web) -> None:
+    url = web.url('b.tif', DATA).replace('b.tif', 'a.tif')
+    web.behave = lambda asked: f'/b.tif{QUOTED}' if asked.path == '/a.tif' else None
+    with Slide.open(url) as slide:
+        np.testing.assert_array_equal(slide[BOX], IMAGE[BOX])
+    assert {one.path for one in web.asked} == {'/a.tif', f'/b.tif{QUOTED}'}
+
+
+def test_where_a_url_leads_is_quoted_if_its_server_did_not(web: Web) -> None:
+    web.files['/b%20c.tif'] = DATA
+    web.behave = lambda asked: '/b c.tif' if asked.path == '/a.tif' else None
+    with Slide.open(web.url('a.tif')) as slide:
+        np.testing.assert_array_equal(slide[BOX], IMAGE[BOX])
+    assert [one.path for one in web.asked].count('/a.tif') == 1
+
+
 @pytest.mark.parametrize('failure', ['stalls', 'hangs up', '503', 'is no HTTP', 'answers all'])
 @pytest.mark.usefixtures('quick')
 def test_where_a_url_leads_is_asked_no_more_once_it_fails(web: Web, failure: str) -> None:
@@ -394,6 +426,35 @@ def test_a_server_that_asks_for_a_year_does_not_get_it(monkeypatch: pytest.Monke
     opened(web).close()
 
 
+def test_a_server_that_asks_to_wait_is_not_asked_by_all_at_that_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import asyncio
+
+    from bipl.storage import fetching
+
+    class Refusing:
+        name = 'a server'
+
+        async def get(self, *_: object) -> fetching.Answer:
+            raise fetching.TransientError('HTTP 503', 1.0)
+
+        def close(self) -> None:
+            """Do nothing."""
+
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(fetching.asyncio, 'sleep', sleep)
+    for _ in range(9):
+        with pytest.raises(RemoteError):
+            asyncio.run(fetching.fetch(Refusing(), 0, 9, fetching.Patience(1, 1), 9))
+    assert len(set(pauses)) == 9
+    assert 1 <= min(pauses) <= max(pauses) < 1.5
+
+
 @pytest.mark.usefixtures('quick')
 def test_nobody_there_is_said_to() -> None:
     with pytest.raises(RemoteError, match=r'Cannot connect to host 127\.0\.0\.1:9'):
@@ -423,6 +484,26 @@ def test_a_file_that_is_replaced_meanwhile_is_said_to_be(web: Web, size: int) ->
         web.replace('a.tif', LARGE[:size])
         with pytest.raises(CorruptSlideError, match='it was replaced meanwhile, open it again'):
             slide[4000:, 4000:]
+
+
+def test_an_etag_that_becomes_strong_is_no_other(web: Web) -> None:
+    with opened(web) as slide:
+        web.behave = lambda _: 'has a weak ETag'
+        np.testing.assert_array_equal(slide[BOX], IMAGE[BOX])
+
+
+def test_an_empty_name_of_an_encoding_is_none(web: Web) -> None:
+    web.behave = lambda _: 'names no encoding'
+    with opened(web) as slide:
+        np.testing.assert_array_equal(slide[BOX], IMAGE[BOX])
+
+
+@pytest.mark.usefixtures('quick')
+def test_what_a_server_says_instead_of_http_is_told_in_part(web: Web) -> None:
+    web.behave = lambda _: 'is no HTTP, at length'
+    with pytest.raises(RemoteError) as raised:
+        opened(web)
+    assert len(str(raised.value)) < 700
 
 
 def test_a_file_that_shrinks_without_an_etag_is_said_to_have_changed(web: Web) -> None:
@@ -586,6 +667,72 @@ def test_archives_are_closed_with_their_slides_and_opened_anew(tmp_path: Path, e
         )
 
 
+def test_a_call_that_was_given_up_disturbs_no_later_one() -> None:
+    import fsspec
+
+    numbers = np.arange(2**20, dtype='<u4')
+    goes_on = threading.Event()
+    calls = []
+
+    class Archive(fsspec.AbstractFileSystem):  # type: ignore[misc]
+        """It reads at a place that its calls share, as archives do."""
+
+        protocol = 'archive'
+
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self.file = io.BytesIO(numbers.tobytes())
+
+        def info(self, path: str, **_: Any) -> dict[str, Any]:
+            return {'name': path, 'size': numbers.nbytes, 'type': 'file'}
+
+        def cat_file(self, path: str, start: int = 0, end: int = 0, **_: Any) -> bytes:
+            del path
+            calls.append(start)
+            self.file.seek(start)
+            if len(calls) == 2:
+                goes_on.wait(20)
+            elif len(calls) == 3:
+                goes_on.set()
+                time.sleep(0.2)
+            return self.file.read(end - start)
+
+    fsspec.register_implementation('archive', Archive, clobber=True)
+    with bipl.env(remote_timeout=0.3, remote_retries=0):
+        source = open_source('archive://numbers')
+        with pytest.raises(RemoteError, match='no answer'):
+            source.read(400_000, 8)
+        np.testing.assert_array_equal(np.frombuffer(source.read(800_000, 8), '<u4'), [200_000, 200_001])
+    source.close()
+
+
+@pytest.mark.parametrize('kind', ['zip', 'tar'])
+def test_what_is_no_archive_is_asked_for_once(web: Web, kind: str) -> None:
+    with pytest.raises(RemoteError, match='expected an object to read, found'):
+        Slide.open(f'{kind}://a.tif::{web.url("a.zip", bytes(100_000))}')
+    with pytest.raises(RemoteError, match='expected an object to read, found IsADirectoryError'):
+        Slide.open(f'{kind}://a.tif::{Path.cwd()}')
+
+
+@pytest.mark.parametrize('kind', ['simplecache', 'filecache'])
+def test_caches_of_files_are_read(web: Web, kind: str) -> None:
+    url = web.url('folder/a.tif', DATA)
+    with Slide.open(f'{kind}::{url}') as slide:
+        np.testing.assert_array_equal(slide[BOX], IMAGE[BOX])
+    with pytest.raises(FileNotFoundError):
+        Slide.open(f'{kind}::{url}.not')
+
+
+@pytest.mark.usefixtures('quick')
+def test_a_version_of_a_blob_is_asked_for_and_not_the_newest(web: Web) -> None:
+    pytest.importorskip('adlfs')
+    text = 'DefaultEndpointsProtocol=http;AccountName=me;AccountKey=aHVudGVyMjI='
+    options = {'connection_string': f'{text};BlobEndpoint={web.address}/me;'}
+    with pytest.raises(OSError):
+        Slide.open('AZ://slides/a.tif?versionid=2024-01-01T00:00:00.0000000Z', storage_options=options)
+    assert web.asked[0].path.startswith('/me/slides/a.tif?versionid=2024-01-01')
+
+
 # Clients
 
 
@@ -663,6 +810,33 @@ def test_credentials_are_shown_nowhere(
     assert 'c0ffee' in web.asked[-1].path
 
 
+@pytest.mark.parametrize('where', ['headers', 'client_kwargs'])
+def test_a_header_with_credentials_goes_before_those_of_netrc(
+    web: Web, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / 'netrc').write_text('default login me password hunter22\n')
+    monkeypatch.setenv('NETRC', str(tmp_path / 'netrc'))
+    headers: dict[str, Any] = {'headers': {'authorization': 'Bearer c0ffee'}}
+    Slide.open(web.url('a.tif', DATA)).close()
+    assert web.asked[-1].headers['authorization'].startswith('Basic ')
+    Slide.open(
+        web.url('a.tif'), storage_options=headers if where == 'headers' else {'client_kwargs': headers}
+    ).close()
+    assert web.asked[-1].headers['authorization'] == 'Bearer c0ffee'
+
+
+@pytest.mark.parametrize('options', [None, {'headers': {'Authorization': 'Bearer c0ffee'}}])
+def test_proxies_of_the_environment_are_asked(
+    web: Web, options: dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('http_proxy', web.address)
+    web.files['http://slides.invalid/a.tif'] = DATA
+    Slide.open('http://slides.invalid/a.tif', storage_options=options).close()
+    monkeypatch.setenv('http_proxy', 'http://proxy.invalid')
+    monkeypatch.setenv('no_proxy', '127.0.0.1')
+    Slide.open(web.url('a.tif', DATA), storage_options=options).close()
+
+
 @pytest.mark.parametrize(
     ('user', 'query'),
     [
@@ -686,6 +860,11 @@ def test_odd_credentials_are_shown_nowhere(web: Web, user: str, query: str, fail
     for secret in SECRETS:
         assert secret not in shown
     assert web.address.removeprefix('http://') in shown
+
+
+def test_credentials_are_hidden_in_whatever_way_they_are_quoted() -> None:
+    secrets = secrets_of('gs://bucket/a.tif', {'token': 'ya29.hun/ter 22=='})
+    assert 'hun' not in without_secrets('no such host: /info?token=ya29.hun%2Fter%2022%3D%3D', secrets)
 
 
 @pytest.mark.parametrize(
@@ -722,6 +901,15 @@ def test_passwords_that_should_have_been_quoted_are_refused_and_not_shown(web: W
         assert not any(part in shown for part in ('hunt', 'er22'))
         assert '/vsicurl' in source or 'expected a number, if any, as the port' in shown
     assert not web.asked
+
+
+@pytest.mark.parametrize('driver', [None, 'tiff', 'openslide', 'gdal'])
+@pytest.mark.parametrize('misspell', [Path, lambda url: f' {url}', lambda url: url.replace('//', '/')])
+def test_urls_that_became_paths_are_told_without_credentials(misspell: Any, driver: str | None) -> None:
+    with pytest.raises(FileNotFoundError, match='expected a URL as its text') as raised:
+        Slide.open(misspell('https://me:c0ffee@host/a.tif?sig=hunter22'), driver=driver)
+    assert raised.value.filename == 'https://host/a.tif'
+    assert not any(secret in repr(raised.value) for secret in SECRETS)
 
 
 @pytest.mark.parametrize('driver', [None, 'tiff', 'raster', 'openslide', 'gdal'])

@@ -15,7 +15,7 @@ from tests.builders.patterns import noise_image
 from tests.builders.tiff import Directory, build_tiff
 from tests.peers import needs_s3
 from tests.processes import in_child
-from tests.web_server import Web, serving
+from tests.web_server import FAILURES, Web, serving
 
 pytestmark = needs_s3
 
@@ -112,6 +112,27 @@ def test_an_object_that_is_replaced_meanwhile_is_said_to_be(options: dict[str, A
             slide[700:, 700:]
 
 
+def test_a_version_that_the_url_names_is_read_and_not_the_newest(options: dict[str, Any]) -> None:
+    import s3fs
+
+    system = s3fs.S3FileSystem(**options, version_aware=True, skip_instance_cache=True)
+    if not system.exists('versions'):
+        system.mkdir('versions')
+    system.call_s3('put_bucket_versioning', Bucket='versions', VersioningConfiguration={'Status': 'Enabled'})
+    system.pipe('versions/a.tif', DATA)
+    version = system.info('versions/a.tif')['VersionId']
+    system.pipe('versions/a.tif', b'no slide')
+    with Slide.open(f's3://versions/a.tif?versionId={version}', storage_options=options) as slide:
+        np.testing.assert_array_equal(slide.numpy(), IMAGE)
+    with pytest.raises(UnsupportedSlideError):
+        Slide.open('s3://versions/a.tif', storage_options=options)
+
+
+def test_schemes_may_be_written_in_capitals(options: dict[str, Any]) -> None:
+    with Slide.open(URL.replace('s3:', 'S3:'), storage_options=options) as slide:
+        np.testing.assert_array_equal(slide[:50, :60], IMAGE[:50, :60])
+
+
 def test_nobody_there_is_said_to(options: dict[str, Any]) -> None:
     options['endpoint_url'] = 'http://127.0.0.1:9'
     with (
@@ -187,6 +208,20 @@ def test_a_server_that_fails_is_said_to_and_reads_go_on_later(web: Web, failure:
         web.behave = lambda _: None
         with Slide.open(LARGE) as local:
             np.testing.assert_array_equal(slide[1500:1700, 1500:1700], local[1500:1700, 1500:1700])
+
+
+@pytest.mark.parametrize('code', ['ExpiredToken', 'InvalidToken'])
+def test_a_token_that_has_expired_says_what_to_check(
+    code: str, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = f'<?xml version="1.0"?><Error><Code>{code}</Code></Error>'.encode()
+    monkeypatch.setitem(FAILURES, 'expired', lambda handler, *_: handler.answer(400, said))
+    options = {'endpoint_url': web.address, 'key': 'a', 'secret': 'b', 'token': SECRET}
+    web.url('slides/a.tif', DATA)
+    with Slide.open('s3://slides/a.tif', storage_options=options) as slide:
+        web.behave = lambda _: 'expired'
+        with pytest.raises(RemoteError, match=f'found HTTP 400 Bad Request .{code}.; check the credentials'):
+            slide[500:800, 500:800]
 
 
 @pytest.mark.parametrize('failure', ['stalls', 'breaks off', 'hangs up', '429', '500', '503', '503, wait'])

@@ -231,6 +231,31 @@ def test_scale_and_mpp_together_or_neither_are_refused() -> None:
         slide.at((0, 0), 5, scale=1, mpp=1)
 
 
+@pytest.mark.parametrize(('scale', 'corner'), [(1 / 2, (101, 207)), (1 / 4, (102, 206)), (1 / 4, (104, 206))])
+def test_a_box_between_the_pixels_of_an_octave_is_its_area_mean(
+    scale: float, corner: tuple[int, int]
+) -> None:
+    samples = noise_image(500, 700, 2, np.uint8)
+    found = slide_of(samples).at(corner, 50, scale=scale)
+    whole = area_means(samples[corner[0] :, corner[1] :], 1 / scale, (50, 50))
+    assert np.abs(found - whole).max() <= 1
+
+
+@pytest.mark.parametrize('downsample', [1.9995, 2.001, 2.002])
+def test_a_downsample_next_to_that_of_an_octave_is_an_area_mean(downsample: float) -> None:
+    samples = noise_image(500, 700, 2, np.uint8)
+    found = slide_of(samples).pool(downsample).numpy()
+    assert np.abs(found - area_means(samples, downsample, found.shape[:2])).max() <= 0.51
+
+
+def test_a_batch_of_boxes_on_and_between_the_pixels_of_an_octave_is_what_at_gives() -> None:
+    slide = slide_of(noise_image(500, 700, 2, np.uint8), compression='deflate')
+    corners = [(0, 0), (3, 8), (400, 4), (-7, 650), (8, 16), (100.5, 33)]
+    batch = slide.read_batch([(y + 32, x + 32) for y, x in corners], 16, scale=1 / 4)
+    for corner, pixels in zip(corners, batch, strict=True):
+        np.testing.assert_array_equal(pixels, slide.at(corner, 16, scale=1 / 4))
+
+
 def test_pooling_at_once_gives_the_same_pixels() -> None:
     """The setting `tile_pool_size` changes how averaged levels are made, not what they are."""
     data = build_tiff([Directory(image=noise_image(611, 803, 1, np.uint16), rows_per_strip=37)])

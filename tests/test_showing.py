@@ -148,6 +148,14 @@ def test_a_closed_slide_is_still_described(tmp_path):
     assert 'closed' in closed._repr_html_()
 
 
+def test_a_slide_that_was_closed_before_its_properties_were_asked_for_is_still_described(tmp_path):
+    path = tmp_path / 'one.svs'
+    path.write_bytes(build_svs(smooth_image(64, 64), downsamples=(1,), tile=64))
+    with Slide.open(path) as closed:
+        pass
+    assert 'closed' in closed._repr_html_()
+
+
 DEMO = Path(__file__).parent.parent / 'examples' / 'demo.py'
 
 

@@ -316,6 +316,34 @@ def test_a_stream_that_gives_little_at_once_is_read_on(kind):
     np.testing.assert_array_equal(Slide.open(kind(DATA)).numpy(), IMAGE)
 
 
+class NoTell:
+    """An object that does not say where it stands."""
+
+    def __init__(self, data: bytes) -> None:
+        self.read, self.seek = io.BytesIO(data).read, io.BytesIO(data).seek
+
+
+class OnlyForth(Raw):
+    """A stream that cannot go back, as an answer of a server."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize('kind', [NoTell, OnlyForth])
+def test_a_stream_that_cannot_go_back_is_refused(kind):
+    for opening in (Slide.open, open_source):
+        with pytest.raises(TypeError, match=f'a seekable binary file object, found {kind.__name__}'):
+            opening(kind(DATA))
+
+
+def test_a_pipe_that_is_open_is_refused():
+    reading, writing = os.pipe()
+    os.close(writing)
+    with os.fdopen(reading, 'rb') as file, pytest.raises(TypeError, match='a seekable binary file object'):
+        Slide.open(file)
+
+
 def test_a_map_of_ones_own_is_read(path):
     with path.open('rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as own:
         np.testing.assert_array_equal(Slide.open(own).numpy(), IMAGE)

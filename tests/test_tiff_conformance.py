@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from functools import cache
 from itertools import product
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image as PillowImage
 
 from bipl import Slide
 from tests import formulas
@@ -18,7 +20,7 @@ from tests.builders.fields import Entry, FieldType, Tag
 from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.tiff import Directory, JpegOptions, build_tiff, expected_pixels
 from tests.peers import needs_rasterio, rasterio
-from tests.tiff_cases import CASES, JPEG_CASES, LOSSLESS_CASES, TiffCase
+from tests.tiff_cases import CASES, JPEG_CASES, LOSSLESS_CASES, PREDICTED, TiffCase
 
 Array = np.ndarray[Any, Any]
 
@@ -298,7 +300,42 @@ def test_tiles_of_unknown_size_are_read_to_the_next(compression):
     assert_same(read(directory, tables_first=True), directory.image)
 
 
-@pytest.mark.parametrize('compression', ['none', 'lzw', 'deflate'])
+@pytest.mark.parametrize('compression', ['none', *PREDICTED, 'packbits'])
+def test_a_last_strip_that_is_stored_in_full_reads_as_far_as_the_image_goes(compression):
+    """As libtiff reads it; 32 rows of which the last strip has two."""
+    image = noise_image(32, 50, 3)
+    shorter = {Tag.IMAGE_LENGTH: lambda entry: replace(entry, values=(18,))}
+    stored = rgb(image=image, tile=None, rows_per_strip=16, compression=compression, overrides=shorter)
+    assert_same(read(stored), image[:18])
+
+
+@pytest.mark.parametrize('compression', ['none', 'packbits'])
+@pytest.mark.parametrize('predictor', [2, 3])
+def test_a_predictor_means_nothing_beside_what_packs_no_differences(compression, predictor):
+    image = noise_image(37, 50, 3, np.float32)
+    stale = {Tag.PREDICTOR: Entry(FieldType.SHORT, (predictor,))}
+    assert_same(read(rgb(image=image, compression=compression, extra_tags=stale)), image)
+
+
+@pytest.mark.parametrize('compression', ['none', 'packbits', 'lzw'])
+def test_differences_of_samples_that_libtiff_takes_none_of_are_undone_beside_all(compression):
+    stored = np.diff(np.array([[100, 200, 300, 400], [1000, 2000, 3000, 4000]]), prepend=0)[:, :, None]
+    tags = {Tag.PREDICTOR: Entry(FieldType.SHORT, (2,))}
+    directory = Directory(image=stored.astype(np.uint16), bits=12, compression=compression, extra_tags=tags)
+    expected = np.array([[100, 200, 300, 400], [1000, 2000, 3000, 4000]], np.uint16)[:, :, None]
+    assert_same(read(directory), expected)
+
+
+def test_what_pillow_saves_with_the_fields_of_what_it_has_read_is_read_as_pillow_reads_it(tmp_path):
+    data = build_tiff([rgb(tile=None, compression='lzw', predictor=2)])
+    with PillowImage.open(io.BytesIO(data)) as picture:
+        picture.save(tmp_path / 'a.tif', compression='raw', tiffinfo=picture.tag_v2)
+    with PillowImage.open(tmp_path / 'a.tif') as saved:
+        assert saved.tag_v2[Tag.PREDICTOR] == 2
+        assert_same(Slide.open(tmp_path / 'a.tif').numpy(), np.asarray(saved))
+
+
+@pytest.mark.parametrize('compression', ['lzw', 'deflate'])
 @pytest.mark.parametrize('planar', ['chunky', 'separate'])
 def test_differences_of_complex_samples_are_undone(compression, planar):
     image = noise_image(37, 50, 4, np.float32).view(np.complex64)
@@ -320,3 +357,34 @@ def test_differences_of_complex_samples_are_libtiffs(kind, endianness, interleav
         dataset.write(image)
     with Slide.open(path, driver='tiff') as slide:
         assert_same(slide.numpy(), np.moveaxis(image, 0, 2))
+
+
+@needs_rasterio
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('packed', ['LERC', 'LERC_DEFLATE', 'LERC_ZSTD'])
+@pytest.mark.parametrize('interleave', ['pixel', 'band'])
+@pytest.mark.parametrize('dtype', ['float32', 'float64'])
+@pytest.mark.parametrize('count', [1, 2, 3])
+def test_nan_in_lerc_is_gdals(packed, interleave, dtype, count, tmp_path):
+    samples = smooth_image(37, 50, 3)[:, :, :count].astype(dtype)
+    samples[samples > 140] = np.nan
+    path, options = tmp_path / 'a.tif', {'compress': packed, 'interleave': interleave, 'dtype': dtype}
+    with rasterio.open(path, 'w', driver='GTiff', count=count, height=37, width=50, **options) as dataset:
+        dataset.write(np.moveaxis(samples, 2, 0))
+    with Slide.open(path, driver='tiff') as slide:
+        assert_same(slide.numpy(), samples)
+
+
+@needs_rasterio
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('opaque', [0, 128, 256])
+@pytest.mark.parametrize('colours', [1, 3])
+def test_alpha_that_lerc_has_as_a_mask_is_gdals(opaque, colours, tmp_path):
+    image = smooth_image(37, 50, colours)
+    image = np.dstack([image, np.where(image[:, :, 0] < opaque, 255, 0).astype(np.uint8)])
+    path, options = tmp_path / 'a.tif', {'compress': 'LERC', 'interleave': 'pixel', 'alpha': 'yes'}
+    size = {'count': colours + 1, 'height': 37, 'width': 50, 'dtype': 'uint8'}
+    with rasterio.open(path, 'w', driver='GTiff', **size, **options) as dataset:
+        dataset.write(np.moveaxis(image, 2, 0))
+    with rasterio.open(path) as dataset, Slide.open(path, driver='tiff') as slide:
+        assert_same(slide.numpy(), np.moveaxis(dataset.read(), 0, 2))

@@ -110,7 +110,7 @@ class Handler(BaseHTTPRequestHandler):
         path = self.path.partition('?')[0]
         self.send_response(status)
         self.send_header('Content-Length', str(len(body)))
-        if self.web.has_etags:
+        if self.web.has_etags and 'ETag' not in headers:
             self.send_header('ETag', f'"v{self.web.versions.get(path, 0)}-{path}"')
         for name, value in headers.items():
             self.send_header(name, value)
@@ -170,11 +170,18 @@ FAILURES: dict[str, Callable[..., None]] = {
     'compresses': lambda handler, data, start, stop: handler.part(
         data, start, stop, **{'Content-Encoding': 'gzip'}
     ),
+    'has a weak ETag': lambda handler, data, start, stop: handler.part(
+        data, start, stop, ETag=f'W/"v0-{handler.path}"'
+    ),
+    'names no encoding': lambda handler, data, start, stop: handler.part(
+        data, start, stop, **{'Content-Encoding': ''}
+    ),
     'says a little': lambda handler, data, start, stop: handler.part(
         data[start : start + 9], 0, 9, **{'Content-Range': f'bytes {start}-{stop - 1}/{len(data)}'}
     ),
     'redirects': lambda handler, *_: handler.answer(302, Location=handler.path),
     'redirects elsewhere': lambda handler, *_: handler.answer(302, Location='s3://bucket/a?sig=hunter22'),
+    'is no HTTP, at length': lambda handler, *_: handler.wfile.write(b'\xff' * 6000 + b'\r\n\r\n'),
     'is no HTTP': lambda handler, *_: handler.wfile.write(b'nonsense\r\n\r\n'),
     **{
         str(status): _status(status)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from bipl.slide.facade import Slide as Slide
     from bipl.writer.writing import write as write
 
+    __version__: str
+
 _HOMES = {
     'BiplError': 'errors',
     'ClosedSlideError': 'errors',
@@ -47,18 +49,20 @@ _HOMES = {
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - one list of names, not two
 
 
-def __getattr__(name: str) -> object:
-    if name == '__version__':
-        from importlib.metadata import version
+if not TYPE_CHECKING:  # to a checker any name would be one of ours
 
-        return version('bipl')
-    if name not in _HOMES:
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    from importlib import import_module
+    def __getattr__(name: str) -> object:
+        if name == '__version__':
+            from importlib.metadata import version
 
-    value = getattr(import_module(f'{__name__}.{_HOMES[name]}'), name)
-    globals()[name] = value
-    return value
+            return version('bipl')
+        if name not in _HOMES:
+            raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+        from importlib import import_module
+
+        value = getattr(import_module(f'{__name__}.{_HOMES[name]}'), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

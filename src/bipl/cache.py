@@ -12,15 +12,15 @@ Memory that `empty` lent to a tile comes back when that tile and all views of it
 """
 
 import os
-import sys
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Hashable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from threading import Lock, get_ident, local
+from threading import Lock, local
 
 import numpy.typing as npt
 
+from bipl.flight import Flight
 from bipl.memory import Array as Tile
 from bipl.memory import TileMemory, owned
 from bipl.settings import Settings
@@ -32,8 +32,6 @@ _KEPT_PART = 0.5  # of the budget, for tiles that were asked for again
 # first, and as much again as a tile takes that it let go too early.
 FIRST_BYTES = 24 * 2**20
 _COUNTED_EACH = 1024  # tiles kept, after which what is held is counted anew
-# Seconds after which a thread that waits for a tile looks whether it is still being made.
-_LOOKED_AFTER_S = 1.0
 _MOST_GONE = 4096  # names of tiles that were let go
 
 
@@ -70,50 +68,19 @@ class _Here(local):
     is_sweep = False
 
 
-class _Flight:
-    """A tile being made by this thread; the first who waits for it makes what all wait for."""
+class _Sweep:
+    """Says that a thread sweeps; a generator would take five times as long, which is seen."""
 
-    __slots__ = ('_landed', '_thread')
+    __slots__ = ('_before', '_here')
 
-    def __init__(self) -> None:
-        self._landed: Lock | None = None
-        self._thread = get_ident()
+    def __init__(self, here: _Here) -> None:
+        self._here = here
 
-    @property
-    def is_awaited(self) -> bool:
-        """Whether others wait, or will."""
-        return self._landed is not None
+    def __enter__(self) -> None:
+        self._here.is_sweep, self._before = True, self._here.is_sweep
 
-    def expect(self) -> None:
-        """Say, under the cache's lock, that another thread will wait."""
-        if self._landed is None:
-            landed = Lock()
-            landed.acquire()
-            self._landed = landed
-
-    def end(self) -> None:
-        """Let those go on who wait for it."""
-        if self._landed is not None:
-            with suppress(RuntimeError):  # it was ended
-                self._landed.release()
-
-    def wait(self) -> bool:
-        """Wait for its end; return False where there will be none.
-
-        A signal's exception may have interrupted its thread in the very act of ending it.
-        """
-        landed = self._landed
-        if self._thread == get_ident() or landed is None:
-            return False
-        while not landed.acquire(timeout=_LOOKED_AFTER_S):
-            frame = sys._current_frames().get(self._thread)  # noqa: SLF001 - as its documentation has it
-            while frame is not None and frame.f_locals.get('mine') is not self:
-                frame = frame.f_back
-            if frame is None:
-                return False
-        with suppress(RuntimeError):  # who gave it up released it for all
-            landed.release()
-        return True
+    def __exit__(self, *_: object) -> None:
+        self._here.is_sweep = self._before
 
 
 class TileCache:
@@ -159,7 +126,7 @@ class TileCache:
     def renew(self) -> None:
         """Make anew what belongs to one process: the lock, and the flights under way."""
         self._lock = Lock()
-        self._flights: dict[Hashable, _Flight] = {}
+        self._flights: dict[Hashable, Flight] = {}
         self._count()
 
     def _count(self) -> None:
@@ -176,9 +143,60 @@ class TileCache:
     def expects(self, key: Hashable) -> bool:
         """Whether a tile is being made at this moment; if so, it will be kept."""
         with self._lock:
-            if (flight := self._flights.get(key)) is not None:
-                flight.expect()
-        return flight is not None
+            return self._expects(key)
+
+    def _expects(self, key: Hashable) -> bool:
+        """See `expects`; under the lock."""
+        flight = self._flights.get(key)
+        if flight is None:
+            return False
+        flight.expect()
+        return self._flights.get(key) is flight  # else it has ended meanwhile, and knew of nobody
+
+    def begin(self, keys: Iterable[Hashable]) -> dict[Hashable, Flight]:
+        """Begin to make tiles that are not to be kept.
+
+        Those that are there are left out, and those that are being made, which are kept then.  Each is to be
+        told of by `land` when it is made, all by `end`, whatever happens; until then they are in a variable
+        `mine` of a frame of this thread: who waits looks for that.
+        """
+        mine: dict[Hashable, Flight] = {}
+        with self._lock:
+            flights = self._flights
+            for key in keys:
+                if not (key in self._tiles or key in self._kept or (key in flights and self._expects(key))):
+                    mine[key] = flights[key] = Flight()
+            self._misses += len(mine)
+            self._made += len(mine)
+        return mine
+
+    def land(self, mine: dict[Hashable, Flight], key: Hashable, tile: Tile | None) -> None:
+        """Let go of a tile that was made, None for an absent one; keep a copy if other threads wait for it.
+
+        Any thread may do so.
+        """
+        flight = mine[key]
+        if tile is not None and not flight.is_awaited:
+            if self._flights.get(key) is flight:
+                self._flights.pop(key, None)
+            if not flight.is_awaited:  # nor by somebody who came just before
+                return
+        if tile is not None:
+            self._keep(key, tile.copy())
+        mine.pop(key, None)
+        self._end(key, flight)
+
+    def end(self, mine: dict[Hashable, Flight], size_bytes: int) -> None:
+        """End what was begun: remember the names of tiles that were let go of, each of so many bytes."""
+        passed = []
+        for key, flight in list(mine.items()):
+            if self._flights.get(key) is flight:
+                self._end(key, flight)
+            else:
+                passed.append(key)
+        with self._lock:
+            for key in passed:
+                self._note_passed(key, size_bytes)
 
     @property
     def is_swept(self) -> bool:
@@ -205,21 +223,14 @@ class TileCache:
         return tile if tile is not None and len(tile) >= rows else None
 
     def get(
-        self,
-        key: Hashable,
-        make: Callable[..., Tile | None],
-        *arguments: object,
-        rows: int = 0,
-        keeps: bool = True,
+        self, key: Hashable, make: Callable[..., Tile | None], *arguments: object, rows: int = 0
     ) -> Tile | None:
         """Return the tile of a key, made by this thread or another if it is not there, of as many rows.
 
         What `make(*arguments)` returns is kept, and must not be changed any more; None, for an absent tile,
         is not kept.  An error of `make` reaches its own caller; threads that waited try themselves.
-
-        Without `keeps` it may be changed later: it is let go of, or copied if other threads wait for it.
         """
-        mine: _Flight | None = None
+        mine: Flight | None = None
         waited = False
         while True:
             try:
@@ -232,16 +243,14 @@ class TileCache:
                     flight = self._flights.get(key)
                     if flight is None:
                         self._made += 1
-                        flight = self._flights[key] = mine = _Flight()
-                    else:
-                        flight.expect()
-                        if self._flights.get(key) is not flight:  # it has ended, and knew of nobody
-                            waited = True
-                            continue
+                        flight = self._flights[key] = mine = Flight()
+                    elif not self._expects(key):
+                        waited = True
+                        continue
                 if flight is mine:
                     tile = make(*arguments)
-                    if tile is not None and (keeps or not self._passes(key, tile, mine)):
-                        self._keep(key, tile if keeps else tile.copy())
+                    if tile is not None:
+                        self._keep(key, tile)
                     return tile
             finally:
                 # Whatever happened, an interrupt too: nobody may wait for a flight that is over.
@@ -251,20 +260,11 @@ class TileCache:
             if not flight.wait():
                 self._end(key, flight)
 
-    def _end(self, key: Hashable, flight: '_Flight') -> None:
+    def _end(self, key: Hashable, flight: Flight) -> None:
         """Let those go on who wait for a flight."""
         if self._flights.get(key) is flight:
             del self._flights[key]
         flight.end()
-
-    def _passes(self, key: Hashable, tile: Tile, mine: _Flight) -> bool:
-        """Let go of a tile, remember its name, and say whether nobody waits for it, nor will any more."""
-        with self._lock:
-            if mine.is_awaited:
-                return False
-            self._flights.pop(key, None)
-            self._note_passed(key, tile.nbytes)
-        return True
 
     def _note_passed(self, key: Hashable, size_bytes: int) -> None:
         """Remember the name of a tile that is let go of; under the lock."""
@@ -309,14 +309,9 @@ class TileCache:
             while len(self._gone) > _MOST_GONE:
                 self._gone.popitem(last=False)
 
-    @contextmanager
-    def sweep(self) -> Iterator[None]:
+    def sweep(self) -> AbstractContextManager[None]:
         """Take what this thread asks for inside as asked for once: a sweep comes back to its tiles."""
-        self._here.is_sweep, before = True, self._here.is_sweep
-        try:
-            yield
-        finally:
-            self._here.is_sweep = before
+        return _Sweep(self._here)
 
     def count_made(self, key: Hashable = None, size_bytes: int = 0) -> None:
         """Count a tile that was looked for, made, and not kept; remember its name where a part was made."""

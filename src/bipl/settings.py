@@ -38,7 +38,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
 from math import inf
 from types import UnionType
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 _CHOICES = {
     'corrupt_tiles': ('raise', 'background'),
@@ -241,7 +241,7 @@ class Environment:
     An override holds for slides opened inside it, in the thread or asyncio task that made it.
     """
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:
         if name not in _NAMES:
             raise AttributeError(f'no setting {name!r}; there are {", ".join(_NAMES)}')
         return getattr(current(), name)

@@ -122,11 +122,32 @@ def lerc(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
         # A blob is no larger than its samples, and a mask and a head.
         samples = shape[0] * shape[1] * form.samples
         data = unpack(data, out=2 * samples * form.dtype.itemsize + _MOST_LERC_OVERHEAD_BYTES)
-    check_claim(claims.lerc(data), form)
-    array = np.asarray(imagecodecs.lerc_decode(data))
+    claim = claims.lerc(data)
+    check_claim(claim, form)
+    array, masks = imagecodecs.lerc_decode(data, masks=True)
     if form.byteorder != _NATIVE:
         array = array.byteswap()
-    return array.reshape(-1) if array.size == shape[0] * shape[1] * form.samples else array
+    if array.ndim == 3 and array.shape[0] > 1 and array.shape[1:] == claim:  # bands, one behind another
+        array = np.moveaxis(array, 0, 2)
+        masks = np.moveaxis(masks, 0, 2) if masks is not None and masks.ndim == 3 else masks
+    array = _with_masks(array, masks, form)
+    is_complete = array.size == shape[0] * shape[1] * form.samples
+    return array.reshape(-1) if is_complete else array
+
+
+def _with_masks(array: Array, masks: Array | None, form: SegmentFormat) -> Array:
+    """Give LERC's samples what its masks stand for: NaN, or the alpha that was left out.
+
+    libtiff stores NaN as pixels that are not valid, of each band by itself, and an alpha of nothing but 0 and
+    255 as those of all bands (`tif_lerc.c`).
+    """
+    samples = array.shape[2] if array.ndim == 3 else 1
+    if samples == form.samples - 1 and array.dtype == np.uint8:
+        alpha = np.full(array.shape[:2], 255, np.uint8) if masks is None else masks * np.uint8(255)
+        return np.dstack([array, alpha])
+    if masks is not None and array.dtype.kind == 'f':
+        array[~masks] = np.nan
+    return array
 
 
 def fax(kind: int) -> Decoder:

@@ -51,7 +51,8 @@ class StreamHead(NamedTuple):
     is None without Adobe's marker.  `height_at` is where the frame has its height.  `row_height` is that of
     a row of blocks, in pixels, where they follow one another from top to bottom without restarts; else 0.
     `column_width` is that of a column.  `is_plain` says whether TurboJPEG decodes it: 8 bits, Huffman codes,
-    and components that are sampled in a way that it knows.
+    and components that are sampled in a way that it knows.  `size` is where the first scan's number of
+    components ends.
     """
 
     frame: int
@@ -66,10 +67,7 @@ class StreamHead(NamedTuple):
     row_height: int
     column_width: int
     is_plain: bool
-
-
-# The bytes before the last scan that was read, and what they said: most tiles of a level agree in them.
-_last_head: tuple[bytes, StreamHead] | None = None
+    size: int
 
 
 def read_head(data: Buffer) -> StreamHead:
@@ -80,29 +78,7 @@ def read_head(data: Buffer) -> StreamHead:
     ValueError
         If there is no frame.
     """
-    global _last_head  # noqa: PLW0603 - a memo of one entry, replaced as a whole
-    memo = _last_head
-    if memo is not None and (
-        data.startswith(memo[0]) if isinstance(data, bytes) else bytes(data[: len(memo[0])]) == memo[0]
-    ):
-        return memo[1]
-    head, size = _walk(memoryview(data))
-    _last_head = bytes(data[:size]), head
-    return head
-
-
-def app_bodies(data: Buffer, number: int) -> Iterator[bytes]:
-    """Yield the bodies of the APPn markers of one number before the first scan."""
-    view, position = memoryview(data), 2
-    while position + 4 <= len(view) and view[position] == 0xFF and view[position + 1] != _SOS:
-        length = view[position + 2] << 8 | view[position + 3]
-        if view[position + 1] == _APP0 + number:
-            yield bytes(view[position + 4 : position + 2 + length])
-        position += 2 + length
-
-
-def _walk(view: memoryview) -> tuple[StreamHead, int]:
-    """Return what the markers say, and where the first scan's number of components ends."""
+    view = memoryview(data)
     position, is_jfif, adobe, has_restarts = 0, False, None, False
     frame: tuple[int, memoryview, int] | None = None
     scanned = 0
@@ -130,11 +106,28 @@ def _walk(view: memoryview) -> tuple[StreamHead, int]:
     if frame is None or len(frame[1]) < 6:
         raise ValueError('expected a JPEG frame, found none')
     blocks = scanned if not has_restarts else 0
-    return _head(*frame, blocks, is_jfif=is_jfif, adobe=adobe), position + 5
+    return _head(*frame, blocks, position + 5, is_jfif=is_jfif, adobe=adobe)
+
+
+def app_bodies(data: Buffer, number: int) -> Iterator[bytes]:
+    """Yield the bodies of the APPn markers of one number before the first scan."""
+    view, position = memoryview(data), 2
+    while position + 4 <= len(view) and view[position] == 0xFF and view[position + 1] != _SOS:
+        length = view[position + 2] << 8 | view[position + 3]
+        if view[position + 1] == _APP0 + number:
+            yield bytes(view[position + 4 : position + 2 + length])
+        position += 2 + length
 
 
 def _head(
-    marker: int, body: memoryview, height_at: int, scanned: int, *, is_jfif: bool, adobe: int | None
+    marker: int,
+    body: memoryview,
+    height_at: int,
+    scanned: int,
+    size: int,
+    *,
+    is_jfif: bool,
+    adobe: int | None,
 ) -> StreamHead:
     """Return what a frame's marker says, and how many of its components the first scan has."""
     sampling = bytes(body[7::3])
@@ -152,6 +145,7 @@ def _head(
         row_height=_BLOCK * max(factors & 15 for factors in sampling) if is_one_pass else 0,
         column_width=_BLOCK * max((factors >> 4 for factors in sampling), default=0),
         is_plain=body[0] == 8 and marker in _HUFFMAN_FRAMES and is_named(sampling),
+        size=size,
     )
 
 
@@ -166,7 +160,7 @@ def input_colours(head: StreamHead, form: SegmentFormat) -> str | None:
     return None
 
 
-class _Plan(NamedTuple):
+class Plan(NamedTuple):
     """What the streams of one head have in common in one directory.
 
     `space` is what simplejpeg decodes them to, None if they are not of 8 bits that it knows.  `is_expected`
@@ -174,37 +168,43 @@ class _Plan(NamedTuple):
     in for the first marker; None where the streams are complete.  `row_height` is 0 where they cannot be cut.
     """
 
+    head: StreamHead
     space: str | None
     is_expected: bool
     start: bytes | None
     row_height: int
 
 
-_last_plan: tuple[StreamHead, SegmentFormat, tuple[int, int], _Plan] | None = None
+def plan_of(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Plan:
+    """Return how to decode a stream, if it claims no more than it may.
 
-
-def plan_of(head: StreamHead, form: SegmentFormat, shape: tuple[int, int]) -> _Plan:
-    """Return how to decode a stream, if it claims no more than it may."""
-    global _last_plan  # noqa: PLW0603 - as above
-    memo = _last_plan
-    if memo is not None and memo[0] is head and memo[1] is form and memo[2] == shape:
-        return memo[3]
+    Raises
+    ------
+    ValueError
+        If it claims more, or has no frame.
+    """
+    if (noted := form.noted.get(shape)) is not None:  # most streams of a level begin alike
+        start, known = noted
+        if data.startswith(start) if isinstance(data, bytes) else data[: len(start)] == start:
+            plan: Plan = known
+            return plan
+    head = read_head(data)
     check_claim((head.height, head.width), form)
     is_expected = (head.height, head.width) == shape and len(head.components) == form.samples
     # With restarts, a stream that is broken above the cut and one that is merely cut are told alike.
     has_restarts = form.jpeg_tables is not None and _RESTARTS in form.jpeg_tables
     row_height = 0 if has_restarts else head.row_height
-    plan = _Plan(_output_space(head, form), is_expected, _start(form, input_colours(head, form)), row_height)
-    _last_plan = head, form, shape, plan
+    start = _start(form, input_colours(head, form))
+    plan = Plan(head, _output_space(head, form), is_expected, start, row_height)
+    form.noted[shape] = bytes(data[: head.size]), plan
     return plan
 
 
 def decode(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
     """Decode a JPEG stream to grey, RGB, or its own samples where it is neither."""
-    head = read_head(data)
-    plan = plan_of(head, form, shape)
+    plan = plan_of(data, form, shape)
     if plan.space is not None:
-        return _decode_eight_bits(data, head, form, plan, 0)
+        return _decode_eight_bits(data, form, plan, 0)
     # imagecodecs goes on in grey where blocks are missing.  A stream that was cut lacks its end; one that is
     # damaged further up, or was given an end, is not noticed.
     if bytes(data).rfind(_END) < bytes(data).rfind(_SCAN):
@@ -212,7 +212,7 @@ def decode(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
     array: Array = imagecodecs.jpeg_decode(
         data,
         tables=form.jpeg_tables,
-        colorspace=input_colours(head, form),
+        colorspace=input_colours(plan.head, form),
         outcolorspace='RGB' if form.is_rgb or form.is_ycbcr else None,
         bitspersample=form.bits,
         shape=shape,
@@ -228,13 +228,13 @@ def decode_reduced(data: Buffer, form: SegmentFormat, shape: tuple[int, int], ti
     ValueError
         If it has more bits, is lossless, or sampled in an unusual way.
     """
-    head = read_head(data)
-    plan = plan_of(head, form, shape)
+    plan = plan_of(data, form, shape)
     if plan.space is None:
+        head = plan.head
         raise ValueError(
             f'expected a JPEG stream that TurboJPEG decodes, found {head.bits} bits, frame {head.frame:#x}'
         )
-    return _decode_eight_bits(data, head, form, plan, times)
+    return _decode_eight_bits(data, form, plan, times)
 
 
 def decode_rows(data: Buffer, form: SegmentFormat, shape: tuple[int, int], times: int, rows: int) -> Array:
@@ -248,13 +248,12 @@ def decode_rows(data: Buffer, form: SegmentFormat, shape: tuple[int, int], times
     ValueError
         If it has to be decoded in full, or does not decode.
     """
-    head = read_head(data)
-    plan = plan_of(head, form, shape)
-    cut = _cut(head, plan, rows, times)
-    if not cut or head.height != shape[0] or plan.space is None:
+    plan = plan_of(data, form, shape)
+    cut = _cut(plan, rows, times)
+    if not cut or plan.head.height != shape[0] or plan.space is None:
         raise ValueError(f'expected a stream whose rows from {rows} on can be left out')
-    array = _decode_eight_bits(data, head, form, plan, times, cut=cut)
-    return array[:-1] if head.is_subsampled else array
+    array = _decode_eight_bits(data, form, plan, times, cut=cut)
+    return array[:-1] if plan.head.is_subsampled else array
 
 
 def decode_into(  # noqa: PLR0917 - as decoders in the table are called
@@ -274,25 +273,26 @@ def decode_into(  # noqa: PLR0917 - as decoders in the table are called
     ValueError
         If it is not as the directory has it, or does not decode.
     """
-    head = read_head(data)
-    plan = plan_of(head, form, shape)
-    if plan.space is None or not plan.is_expected or out.shape[:2] != reduced(shape, times):
+    plan = plan_of(data, form, shape)
+    expected = reduced(shape, times) if times else shape
+    if plan.space is None or not plan.is_expected or out.shape[:2] != expected:
         raise ValueError(f'expected a stream of {shape} pixels of 8 bits')
-    cut = _cut(head, plan, rows, times) if rows else 0
+    cut = _cut(plan, rows, times) if rows else 0
     part = out[: reduced((cut, 0), times)[0]] if cut else out
-    array = _decode_eight_bits(data, head, form, plan, times, cut=cut, out=part)
-    return array[:-1] if cut and head.is_subsampled else array
+    smaller = part.shape[:2] if times else None
+    _decode_strictly(complete(data, plan, cut), plan.space, part, smaller, is_cut=cut > 0)
+    return part[:-1] if cut and plan.head.is_subsampled else part
 
 
-def _cut(head: StreamHead, plan: _Plan, rows: int, times: int) -> int:
+def _cut(plan: Plan, rows: int, times: int) -> int:
     """Return the height to which a stream is cut of which the first rows are needed; 0 for not at all.
 
     The last row of those counts whose chroma is interpolated: it lacks what it is interpolated with.
     """
     if not plan.row_height:
         return 0
-    height = -(-(rows + (head.is_subsampled << times)) // plan.row_height) * plan.row_height
-    return height if height < head.height else 0
+    height = -(-(rows + (plan.head.is_subsampled << times)) // plan.row_height) * plan.row_height
+    return height if height < plan.head.height else 0
 
 
 def _output_space(head: StreamHead, form: SegmentFormat) -> str | None:
@@ -307,25 +307,15 @@ def _output_space(head: StreamHead, form: SegmentFormat) -> str | None:
     return 'CMYK' if components == 4 else None
 
 
-def _decode_eight_bits(
-    data: Buffer,
-    head: StreamHead,
-    form: SegmentFormat,
-    plan: _Plan,
-    times: int,
-    *,
-    cut: int = 0,
-    out: Array | None = None,
-) -> Array:
+def _decode_eight_bits(data: Buffer, form: SegmentFormat, plan: Plan, times: int, *, cut: int = 0) -> Array:
     """Decode a stream at `1 / 2**times`, cut to a height if one is given."""
-    height, width = reduced((cut or head.height, head.width), times)
-    buffer = out if plan.is_expected else None
-    if plan.is_expected and out is None:
+    shape = reduced((cut or plan.head.height, plan.head.width), times)
+    buffer = None
+    if plan.is_expected:
         make = np.empty if cut else form.empty  # tops are of many sizes, which would all have memory waiting
-        buffer = make((height, width, form.samples), _UINT8)
-    stream = complete(data, head, plan.start, cut)
-    options = {'min_height': height, 'min_width': width, 'min_factor': 1} if times else {}
-    decoded = _decode_strictly(stream, plan.space or 'RGB', buffer, options, is_cut=bool(cut))
+        buffer = make((*shape, form.samples), _UINT8)
+    stream = complete(data, plan, cut)
+    decoded = _decode_strictly(stream, plan.space or 'RGB', buffer, shape if times else None, is_cut=cut > 0)
     return decoded if buffer is None else buffer
 
 
@@ -333,15 +323,16 @@ def _decode_strictly(
     stream: Buffer,
     space: str,
     buffer: Array | None,
-    options: dict[str, int],
+    smaller: tuple[int, int] | None,
     *,
     is_cut: bool,
 ) -> Array:
-    """Decode a stream; one that breaks off is an error, where libjpeg would go on in grey.
+    """Decode a stream, to a height and width if they are given; one that breaks off is an error.
 
-    Of its warnings simplejpeg tells the first, when all is decoded; where that one says that bytes follow the
-    blocks, none was broken: what was cut off, or padding.
+    libjpeg would go on in grey.  Of its warnings simplejpeg tells the first, when all is decoded; where that
+    one says that bytes follow the blocks, none was broken: what was cut off, or padding.
     """
+    options = {} if smaller is None else {'min_height': smaller[0], 'min_width': smaller[1], 'min_factor': 1}
     is_strict = True
     for _ in range(4):
         try:
@@ -391,10 +382,9 @@ def _start(form: SegmentFormat, colours: str | None) -> bytes | None:
     return b''.join((_FIRST, _ADOBE_MARKERS[colours], body))
 
 
-def complete(data: Buffer, head: StreamHead, start: bytes | None, cut: int) -> Buffer:
+def complete(data: Buffer, plan: Plan, cut: int = 0) -> Buffer:
     """Give a stream what it lacks, and another height if one is given."""
-    view = memoryview(data)
     if cut:
-        at = head.height_at
-        return b''.join((start or _FIRST, view[2:at], cut.to_bytes(2, 'big'), view[at + 2 :]))
-    return data if start is None else b''.join((start, view[2:]))
+        view, at = memoryview(data), plan.head.height_at
+        return b''.join((plan.start or _FIRST, view[2:at], cut.to_bytes(2, 'big'), view[at + 2 :]))
+    return data if plan.start is None else b''.join((plan.start, memoryview(data)[2:]))

@@ -1,7 +1,7 @@
 """Parts of JPEG tiles: decoded without the rest, straight into the array of a box where that can be."""
 
 from bipl.codecs import turbojpeg
-from bipl.codecs.jpeg import complete, plan_of, read_head
+from bipl.codecs.jpeg import complete, plan_of
 from bipl.codecs.segment import Array, Buffer, SegmentFormat
 
 _KNOWN_SAMPLES = frozenset((1, 3))
@@ -30,8 +30,8 @@ def decode_part(  # noqa: PLR0917 - as decoders in the table are called
         To work in, of the whole's shape.
     """
     library = turbojpeg.load()
-    head = read_head(data)
-    plan = plan_of(head, form, shape)
+    plan = plan_of(data, form, shape)
+    head = plan.head
     is_known = plan.is_expected and form.samples in _KNOWN_SAMPLES and plan.space in {'GRAY', 'RGB'}
     if library is None or not (is_known and plan.row_height and head.column_width):
         return False
@@ -44,7 +44,7 @@ def decode_part(  # noqa: PLR0917 - as decoders in the table are called
     part = turbojpeg.Part(top, left, bottom - top, right - left)
     is_all = part == (y, x, height, width)
     target = out if is_all else memory[: part.height, : part.width]
-    stream = complete(data, head, plan.start, 0)
+    stream = complete(data, plan)
     if not library.decode(stream if isinstance(stream, bytes) else bytes(stream), part, target):
         return False
     if not is_all:

@@ -10,6 +10,9 @@ from bipl.codecs.segment import Array, Buffer, Decoder, SegmentFormat
 
 Unpacker = Callable[..., bytes]
 
+# Streams may hold so much, or four times what they should.
+_SURELY_UNPACKED_BYTES = 2**24
+
 
 def stored_size(form: SegmentFormat, shape: tuple[int, int]) -> int:
     """Return the number of bytes that a segment's samples take; rows end on a byte.
@@ -34,18 +37,35 @@ def named(function_name: str) -> Unpacker:
     return unpack
 
 
-def with_size(unpack: Unpacker) -> Decoder:
+def with_size(unpack: Unpacker, *, only_rows: bool = False) -> Decoder:
     """Return a decoder by a function that is told how many bytes come out.
 
-    Too many bytes in the stream are ignored, as libtiff does.
+    Too many bytes in the stream are ignored, as libtiff does: some writers store the last strip in full.
+    Whole further rows alone, where nothing else tells a damaged stream.
     """
 
     def decode(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
         if form.reversed_bits:
             data = imagecodecs.bitorder_decode(bytes(data))
-        return _samples(unpack(data, out=stored_size(form, shape)), form, shape, is_turned=True)
+        size = stored_size(form, shape)
+        unpacked = _unpacked(unpack, data, size, size // shape[0] if only_rows else 1)
+        return _samples(unpacked, form, shape, is_turned=True)
 
     return decode
+
+
+def _unpacked(unpack: Unpacker, data: Buffer, size: int, step: int) -> bytes:
+    """Return the bytes of a stream; of one that holds more, by multiples of a step, the first of them."""
+    try:
+        return unpack(data, out=size)
+    except Exception as error:
+        try:
+            longer = unpack(data, out=max(4 * size, _SURELY_UNPACKED_BYTES))
+        except Exception:  # noqa: BLE001 - what is wrong is known
+            raise error from None
+        if len(longer) <= size or len(longer) % step:
+            raise
+        return longer[:size]
 
 
 def _samples(data: Buffer, form: SegmentFormat, shape: tuple[int, int], *, is_turned: bool = False) -> Array:

@@ -225,6 +225,11 @@ def _webp(data: Buffer) -> Picture:
     return Picture('webp', *claim, 3 + has_alpha, np.dtype(np.uint8))
 
 
+def _decode_webp(data: Buffer) -> Array:
+    """Decode WebP; the head may promise alpha where all is opaque and none is stored."""
+    return np.asarray(imagecodecs.webp_decode(data, hasalpha=_webp(data).channels == 4))
+
+
 def _jpeg2000(data: Buffer) -> Picture:
     size = stream_size(data)
     if size is None or not size.depths or len(set(size.depths)) > 1:
@@ -255,7 +260,7 @@ def _decode_bmp(data: Buffer) -> Array:
 
 _DECODE = {
     'png': _decode_png,
-    'webp': imagecodecs.webp_decode,
+    'webp': _decode_webp,
     'bmp': _decode_bmp,
     'jpeg2000': imagecodecs.jpeg2k_decode,
 }

@@ -18,7 +18,7 @@ DECODERS: dict[int, Decoder] = {
     6: jpeg.decode,
     7: jpeg.decode,
     8: _DEFLATE,
-    32773: packed.with_size(packed.named('packbits_decode')),
+    32773: packed.with_size(packed.named('packbits_decode'), only_rows=True),
     32946: _DEFLATE,
     33003: images.jpeg2000_ycbcr,
     33004: images.jpeg2000,
@@ -61,6 +61,9 @@ PART_DECODERS: dict[int, PartDecoder] = {7: decode_part, 33007: decode_part}
 
 GENERAL_COMPRESSIONS = frozenset((1, 5, 8, 32773, 32946, 34925, 34926, 50000, 50013))
 """Numbers of compressors that know nothing of images: what they give back is as the directory describes."""
+
+PREDICTED_COMPRESSIONS = GENERAL_COMPRESSIONS - {1, 32773}
+"""Numbers of those that may pack differences in place of samples, as Predictor says."""
 
 LOSSLESS = GENERAL_COMPRESSIONS | {34933}
 """Numbers whose samples come back as they were; of others (JPEG 2000) a stream can do so, too."""

@@ -1,7 +1,7 @@
 """What a decoder is told of a segment (a tile or strip), and the type of a decoder."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -46,6 +46,8 @@ class SegmentFormat:
         have is a broken head, and would cost its memory.
     empty
         Makes the array to decode into: memory that was used before saves the time of new pages.
+    noted
+        What decoders remember of one stream for the next, by the shape of a segment.
     """
 
     samples: int
@@ -63,6 +65,7 @@ class SegmentFormat:
     chroma_steps: tuple[int, int] = (1, 1)
     most_pixels: int = 2**62
     empty: Callable[[tuple[int, ...], npt.DTypeLike], Array] = np.empty
+    noted: dict[tuple[int, int], Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 Decoder: TypeAlias = Callable[[Buffer, SegmentFormat, tuple[int, int]], Array]

@@ -24,6 +24,7 @@ from bipl.errors import (
     BiplError,
     CorruptSlideError,
     CorruptTileError,
+    RemoteError,
     UnsupportedSlideError,
 )
 from bipl.fork_gate import ForkGate
@@ -31,6 +32,7 @@ from bipl.geometry import RegularGrid, has_same_aspect
 from bipl.settings import Settings
 from bipl.storage.source import Access, Sourceable, file_identity
 from bipl.storage.urls import clean_name, is_virtual, refuse_odd_port, secrets_of, without_secrets
+from bipl.vendors.foreign import refuse_by_texts
 from bipl.vendors.info import SlideInfo, default_background
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -194,6 +196,7 @@ def _describe(name: str, key: Hashable, datasets: Datasets) -> SlideInfo:
         raise _refused(name, found) from found
     if dataset.driver == 'JP2OpenJPEG':
         _check_is_as_stored(name)
+    refuse_by_texts(name, tags.get('TIFFTAG_IMAGEDESCRIPTION', ''), tags.get('TIFFTAG_SOFTWARE', ''))
     vendor = f'gdal-{dataset.driver.lower()}'
     levels = _pyramid(levels[0], levels[1:])
     return SlideInfo(
@@ -244,6 +247,8 @@ def _refused(name: str, error: GdalError) -> BiplError | FileNotFoundError:
     said = str(error)
     if any(f'HTTP response code: {status}' in said for status in (404, 410)):
         return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+    if 'HTTP response code' in said or 'CURL error' in said:
+        return RemoteError(f'{name}: expected bytes from the server, found what GDAL says: {said}')
     kind = UnsupportedSlideError if 'not recognized' in said or 'not supported' in said else CorruptSlideError
     return kind(f'{name}: expected a raster that GDAL opens, found what it says: {said}')
 

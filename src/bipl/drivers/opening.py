@@ -11,7 +11,7 @@ from bipl.import_gate import heed_imports
 from bipl.settings import Settings
 from bipl.storage.opening import position_kept
 from bipl.storage.source import Access, Sourceable, file_identity
-from bipl.storage.urls import clean_name, is_url, is_virtual
+from bipl.storage.urls import clean_name, is_url, is_virtual, refuse_misspelt_url
 
 
 def source_name(source: Sourceable) -> str:
@@ -39,6 +39,8 @@ def open_file(source: Sourceable, *, driver: str | None, access: Access, setting
     heed_imports()
     path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
     identity = None if path is None else _identity(path)
+    if path is not None and identity is None and not is_url(source):
+        refuse_misspelt_url(path)
     reasons: list[tuple[str, BiplError]] = []
     for found, is_meant in candidates(path, settings.drivers, driver):
         if not is_meant and _are_missing(reasons):

@@ -38,6 +38,8 @@ class TiffDriver(Driver):
 
 def _describe(tiff: TiffFile, settings: Settings) -> SlideInfo:
     """Ask those who know other vendors; their modules are imported when there is something to ask."""
-    from bipl.vendors import generic, ventana
+    from bipl.vendors import foreign, generic, philips, ventana
 
-    return ventana.describe(tiff, settings.bif_placement) or generic.describe(tiff)
+    foreign.refuse(tiff)
+    found = ventana.describe(tiff, settings.bif_placement) or philips.describe(tiff)
+    return found or generic.describe(tiff)

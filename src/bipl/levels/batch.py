@@ -325,11 +325,14 @@ def read_into(needs: Sequence[Need], outs: Sequence[Array] | Array, max_workers:
     Raises
     ------
     Exception
-        The error of the first box that has one; the others are read.
+        The error of the first box that has one, level by level; the others are read.
     """
-    batches = list(_batches(needs, outs))
-    for batch, following in pairwise(batches):
-        following.follow(batch)
+    batches: list[Batch] = []
+    for numbers in _by_level(needs):
+        own = list(_batches([needs[i] for i in numbers], [outs[i] for i in numbers]))
+        for batch, following in pairwise(own):
+            following.follow(batch)
+        batches += own
     first: BaseException | None = None
     for batch in batches:
         try:
@@ -347,7 +350,15 @@ def read_into(needs: Sequence[Need], outs: Sequence[Array] | Array, max_workers:
         del first  # else it would refer to itself by this frame, and hold what the caller holds
 
 
-def _batches(needs: Sequence[Need], outs: Sequence[Array] | Array) -> Iterator[Batch]:
+def _by_level(needs: Sequence[Need]) -> list[list[int]]:
+    """Return the numbers of the boxes of each level: a batch is of one."""
+    numbers: dict[ImageLevel | None, list[int]] = {}
+    for i, need in enumerate(needs):
+        numbers.setdefault(need.level, []).append(i)
+    return list(numbers.values())
+
+
+def _batches(needs: Sequence[Need], outs: Sequence[Array]) -> Iterator[Batch]:
     """Cut boxes where those of which something else is made would take much memory together."""
     size_bytes, taken = 0, 0
     into = [

@@ -51,16 +51,14 @@ class TileDecoder:
     def decode(self, tile: int, needed: int, out: Array | None = None) -> Array | None:
         """Decode a tile; None for an absent one, and for a broken one if that is set.
 
-        Where only its first rows are needed, it may be these; where an array is given, it may be used.  Its
-        rows may lie apart if `decodes_parts`, and all of the tile is needed.
+        Where only its first rows are needed, it may be these; where an array is given, of a whole tile's
+        shape, it may be used.
         """
         source = self._source
+        if out is not None and self._into is not None:
+            return self.decode_into(tile, needed, out)
         try:
-            if out is not None and not out.flags.c_contiguous:
-                pixels = out if self._decode_part(tile, out, (0, 0), out) else source.decode(tile)
-            elif out is not None and self._into is not None:
-                pixels = self._into(tile, out, needed if self.is_rowwise else 0)
-            elif self._rows is not None:
+            if self._rows is not None:
                 has_top = self._cache.has((source.key, tile))
                 rows = self._thrift.rows(needed, source.grid.tile_shape[0], has_top=has_top)
                 pixels = self._rows(tile, rows) if rows else source.decode(tile)
@@ -70,6 +68,30 @@ class TileDecoder:
             if self._settings.corrupt_tiles == 'raise':
                 raise
             return None
+        return self._checked(tile, pixels)
+
+    def decode_into(self, tile: int, needed: int, out: Array) -> Array | None:
+        """Decode a tile, into an array of its shape where that can be; see `decode`.
+
+        The array's rows may lie apart if `decodes_parts`, and all of the tile is needed.
+        """
+        into = self._into
+        if into is None:
+            return self.decode(tile, needed)
+        try:
+            if out.flags.c_contiguous:
+                pixels = into(tile, out, needed if self.is_rowwise else 0)
+            else:
+                pixels = out if self._decode_part(tile, out, (0, 0), out) else self._source.decode(tile)
+        except CorruptTileError:
+            if self._settings.corrupt_tiles == 'raise':
+                raise
+            return None
+        return pixels if pixels is out else self._checked(tile, pixels)
+
+    def _checked(self, tile: int, pixels: Array | None) -> Array | None:
+        """Return what a source has decoded, if it is what that said it has."""
+        source = self._source
         if pixels is None:
             self._refused = 0  # a tile that is not there says nothing of the others
         elif pixels.dtype != source.dtype or pixels.shape[2:] not in self._channels:

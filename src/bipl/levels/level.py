@@ -2,9 +2,8 @@
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from math import prod
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -13,26 +12,23 @@ from bipl.errors import BiplError
 from bipl.geometry import BOTTOM, Box, Grid, Placement
 from bipl.levels.decoding import TileDecoder
 from bipl.levels.image import Array, Image, Recipe
+from bipl.levels.laying import TileLaying, Use
 from bipl.levels.lease import Lease
 from bipl.levels.need import Need
 from bipl.levels.passing import passing_of
-from bipl.levels.pasting import paste, seen_in
+from bipl.levels.pasting import paste
 from bipl.levels.pooled import octave_tiles
 from bipl.levels.shrink import shrunk_tile
 from bipl.levels.source import FarSource, FlatSource, TileSource
 from bipl.levels.walk import Walk
 from bipl.parallel import usable_cores
 from bipl.settings import Settings
-from bipl.sharing import share_out
 
 # More address space than any machine of today has: refuse before numpy says 'negative dimensions'.
 _MOST_BYTES = 2**47
 # Less than this is decoded before another thread has begun.
 _LEAST_SHARED_BYTES = 2**18
 _AT_HAND = nullcontext()
-
-# An array, its box, and what it sees of a tile.
-Use: TypeAlias = tuple[Array, Box, Placement]
 
 
 class ImageLevel(Image):
@@ -96,6 +92,15 @@ class ImageLevel(Image):
         self._octave: ImageLevel | None = None
         self.background = background
         self._fill: Any = background[0] if len(set(background)) == 1 else np.array(background, source.dtype)
+        self._tiles = TileLaying(
+            self._decoder,
+            self._cache,
+            self._key,
+            passing=self._passing,
+            fill=self._fill,
+            render=None if finer is None else self._rendered,
+            is_cached=self._is_cached,
+        )
         self.downsample_yx = downsample_yx
         self._full_mpp_yx = mpp_yx
 
@@ -211,22 +216,17 @@ class ImageLevel(Image):
         """Yield the tiles that touch a box."""
         return self._grid.touching(box)
 
-    def tile_at(self, place: Placement, bottom: int = BOTTOM, memory: Array | None = None) -> Array | None:
+    def tile_at(self, place: Placement, bottom: int = BOTTOM) -> Array | None:
         """Return a tile, decoded unless it is cached; None for background.
 
-        It may end at a row of the level, `bottom`, below which nothing of it is needed.  Where memory is
-        given it is not kept, and what is returned may be of that.
+        It may end at a row of the level, `bottom`, below which nothing of it is needed.
         """
-        tile = place.tile
-        if self._is_cached:
-            key, rows, keeps = (self._key, tile), place.rows_above(bottom), memory is None
-            pixels = self._cache.get(key, self._decoder.decode, tile, rows, memory, rows=rows, keeps=keeps)
-        else:
-            pixels = self._decoder.decode(tile, place.rows_above(BOTTOM))
-        if pixels is None and self._finer is not None:
-            name = self._key, tile, *self._rendered_for
-            pixels = self._cache.get(name, shrunk_tile, self._finer, self.downsample_yx, place)
-        return pixels
+        return self._tiles.tile_at(place, bottom)
+
+    def _rendered(self, place: Placement) -> Array | None:
+        """Return an absent tile, made of the next finer level and cached."""
+        name = self._key, place.tile, *self._rendered_for
+        return self._cache.get(name, shrunk_tile, self._finer, self.downsample_yx, place)
 
     def paste(self, out: Array, box: Box, place: Placement, pixels: Array | None) -> None:
         """Lay what a box has of a tile, or of the background, into the box's array."""
@@ -246,40 +246,9 @@ class ImageLevel(Image):
             return shrunk_tile(self._finer, self.downsample_yx, place)
         return pixels
 
-    def lay_tile(self, uses: Sequence[Use], bottom: int = BOTTOM, walk: Walk | None = None) -> None:
-        """Lay a tile into the arrays of boxes; decoded unless it is cached, kept if that seems to pay.
-
-        That is so where enough is asked for again, and where a walk comes back to it.
-        """
-        (out, box, place), passing = uses[0], self._passing
-        memory = None if passing is None else passing.memory_for(box, place, walk)
-        if memory is not None and walk is not None and self._decoder.is_rowwise:
-            bottom = box.y1  # a walk that comes back needs the rest, too; this tile it does not come back to
-        seen = None
-        if memory is None or len(uses) > 1 or not self._may_decode_in(out):
-            pixels = self.tile_at(place, bottom, memory)
-        else:
-            seen = seen_in(out, box, place)
-            pixels = self._decoded_there(seen, box, place, bottom, memory)
-        if pixels is None or pixels is not seen:
-            for out, box, piece in uses:
-                paste(out, box, piece, self._fill if pixels is None else pixels, self._fill)
-        if passing is not None and memory is not None:
-            passing.give_back(memory)
-
-    def _may_decode_in(self, out: Array) -> bool:
-        """Whether tiles may be decoded right into an array: one as wide as they are, or in parts."""
-        return out.shape[1] == self._grid.tile_shape[1] or self._decoder.decodes_parts
-
-    def _decoded_there(
-        self, seen: Array, box: Box, place: Placement, bottom: int, memory: Array
-    ) -> Array | None:
-        """Decode a tile into a box's array, where that sees it, and return that; else what `tile_at` does."""
-        if seen.shape == memory.shape:
-            return self.tile_at(place, bottom, seen)
-        if self._decoder.lay_part(seen, box, place, memory):
-            return seen
-        return self.tile_at(place, bottom, memory)
+    def lay_tile(self, uses: Sequence[Use], bottom: int = BOTTOM) -> None:
+        """Lay a tile into the arrays of boxes; decoded unless it is cached, kept if that seems to pay."""
+        self._tiles.lay(uses, bottom)
 
     @property
     def outgrows_cache(self) -> bool:
@@ -321,25 +290,10 @@ class ImageLevel(Image):
 
     def _read_missing(self, missing: dict[int, list[Use]], bottom: int, walk: Walk | None) -> None:
         """Decode tiles that are not cached, in more than one thread where that is worth its while."""
-        lay, later = partial(self.lay_tile, bottom=bottom, walk=walk), []
-
-        def read(uses: list[Use]) -> None:
-            if self._cache.expects((self._key, uses[0][2].tile)):  # another thread is at it, for a box beside
-                later.append(uses)
-            else:
-                lay(uses)
-
+        is_shared = self._is_costly and len(missing) * self._tile_bytes >= _LEAST_SHARED_BYTES
+        workers = (self.settings.threads or usable_cores()) if is_shared else 1
         with self.gathered(missing) if self._gathers else _AT_HAND:
-            if self._is_costly and len(missing) * self._tile_bytes >= _LEAST_SHARED_BYTES:
-                # Those that are cut take less time: they go last, so that nobody waits for long at the end.
-                whole = [uses for uses in missing.values() if uses[0][2].y1 <= bottom]
-                cut = [uses for uses in missing.values() if uses[0][2].y1 > bottom]
-                share_out(read, whole, cut, most_workers=self.settings.threads or usable_cores())
-            else:
-                for uses in missing.values():
-                    read(uses)
-            for uses in later:
-                lay(uses)
+            self._tiles.lay_all(missing, bottom, walk, most_workers=workers)
 
     @property
     def _rendered_for(self) -> tuple[Hashable, ...]:

@@ -7,7 +7,7 @@ are kept.
 """
 
 import threading
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from math import prod
 
 import numpy as np
@@ -43,6 +43,11 @@ class Passing:
         Of a whole tile, (h, w, c).
     decodes_into
         Whether tiles can be decoded into memory that is given.  If not, all but those of walks are kept.
+
+    Attributes
+    ----------
+    tile_bytes
+        Of a whole tile.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class Passing:
         self._cache, self._key = cache, key
         self._shape, self._dtype = shape, dtype
         self._decodes_into = decodes_into
+        self.tile_bytes = prod(shape) * dtype.itemsize
         self._least_share = _LEAST_SHARE if decodes_into else _LEAST_SHARE_OF_WALKS
         self._share, self._counted = 0.0, _FEW
         self._walk = Walk()
@@ -73,20 +79,28 @@ class Passing:
             self._cache.let_go([(self._key, tile) for tile in passed])
         return walk
 
-    def memory_for(self, box: Box, place: Placement, walk: Walk | None = None) -> Array | None:
-        """Return memory to decode a tile of a box into, to be given back; None for one that is to be kept.
+    def lets_go(self, keys: Collection[Hashable]) -> bool:
+        """Take note that tiles are asked for, and say whether they are all let go of."""
+        again = sum(map(self._cache.was_passed, keys))
+        self._missed(len(keys) - again)
+        self.found(again)
+        return self._decodes_into and self._share <= self._least_share
+
+    def keeps(self, key: Hashable, box: Box, place: Placement, walk: Walk | None = None) -> bool:
+        """Take note that a tile of a box is asked for, and say whether it is kept.
 
         Of a walk those are kept that it comes back to.
         """
-        if self._cache.was_passed((self._key, place.tile)):
+        if self._cache.was_passed(key):
             self.found(1)
         else:
-            self._counted = counted = min(self._counted + 1, _MOST_COUNTED)
-            self._share -= self._share / counted
+            self._missed(1)
         if self._share > self._least_share:
-            return None
-        if walk.comes_back(box, place) if walk is not None else not self._decodes_into:
-            return None
+            return True
+        return walk.comes_back(box, place) if walk is not None else not self._decodes_into
+
+    def memory(self) -> Array:
+        """Return memory to decode a tile into, to be given back; it holds anything."""
         # It is taken from its place: a finalizer may read in this thread meanwhile.
         memory: Array | None = _here.__dict__.pop('memory', None)
         if memory is not None and memory.shape == self._shape and memory.dtype == self._dtype:
@@ -100,8 +114,17 @@ class Passing:
 
     def found(self, tiles: int) -> None:
         """Count tiles that were asked for again."""
-        self._counted = counted = min(self._counted + tiles, _MOST_COUNTED)
-        self._share += (1 - self._share) * min(tiles / counted, 1)
+        if tiles:
+            self._counted = counted = min(self._counted + tiles, _MOST_COUNTED)
+            self._share += (1 - self._share) * min(tiles / counted, 1)
+
+    def _missed(self, tiles: int) -> None:
+        """Count tiles that were not asked for before, or so long ago that it is forgotten."""
+        counted = min(self._counted + tiles, _MOST_COUNTED)
+        older = self._counted + tiles - counted  # of those counted, which make room
+        if self._share:
+            self._share *= self._counted / counted * (1 - 1 / _MOST_COUNTED) ** older
+        self._counted = counted
 
 
 def _shaped(memory: Array | None, shape: tuple[int, int, int], dtype: 'np.dtype[np.generic]') -> Array:

@@ -90,6 +90,11 @@ def snapped(y: float, x: float) -> tuple[float, float]:
     return y, x
 
 
+def is_between(start: tuple[float, float]) -> bool:
+    """Whether a place lies between pixels."""
+    return not all(isinstance(at, int) for at in snapped(*start))
+
+
 def read_at(image: ImageLevel | RescaledLevel, start: tuple[float, float], shape: tuple[int, int]) -> Array:
     """Read a box that begins at a fraction of a pixel `(y, x)` of an image."""
     y, x = snapped(*start)
@@ -115,7 +120,12 @@ def _movable(image: ImageLevel | RescaledLevel) -> RescaledLevel:
 
 
 def at_downsample(
-    level: ImageLevel, downsample_yx: tuple[float, float], full: tuple[float, float], *, tol: float = 0.0
+    level: ImageLevel,
+    downsample_yx: tuple[float, float],
+    full: tuple[float, float],
+    *,
+    tol: float = 0.0,
+    is_moved: bool = False,
 ) -> ImageLevel | RescaledLevel:
     """Return a level's picture at a downsample of level 0.
 
@@ -128,14 +138,18 @@ def at_downsample(
     full
         Height and width of level 0.  What comes out has as many pixels as lie wholly inside.
     tol
-        By how much a level may be coarser than asked, relative.
+        By how much a stored level may be coarser than asked, relative.
+    is_moved
+        It is to be read between its pixels.
     """
     base = coarsest_octave(level, min(downsample_yx), tol=tol)
-    if not _is_whole(factors := _factors(base, downsample_yx), tol):
-        # An area over an octave's pixels is the closer to one over level 0's the more of them it holds.
+    factors = _factors(base, downsample_yx)
+    if (is_moved and base.settings.subpix) or not _is_whole(factors):
+        # An area over an octave's pixels is the closer to one over level 0's the more of them it holds: with
+        # as many pixels, but between them, it has 26 to 37 dB.
         base = coarsest_octave(level, min(downsample_yx) / _LEAST_FACTOR)
         factors = _factors(base, downsample_yx)
-    if _is_whole(factors, _EXACT):
+    if _is_whole(factors):
         return base
     return RescaledLevel(
         base,
@@ -166,9 +180,9 @@ def _factors(level: ImageLevel, downsample_yx: tuple[float, float]) -> tuple[flo
     return downsample_yx[0] / level.downsample_yx[0], downsample_yx[1] / level.downsample_yx[1]
 
 
-def _is_whole(factors: tuple[float, float], tol: float) -> bool:
-    """Whether a level is as large as asked, but for a tolerance."""
-    return all(abs(factor - 1) <= max(tol, _EXACT) for factor in factors)
+def _is_whole(factors: tuple[float, float]) -> bool:
+    """Whether a level is as large as asked."""
+    return all(abs(factor - 1) <= _EXACT for factor in factors)
 
 
 def coarsest_octave(level: ImageLevel, downsample: float, *, tol: float = 0.0) -> ImageLevel:

@@ -243,12 +243,28 @@ class Tiles(Iterable[Tile]):
         view
             (h, w) or (h, w, c); outside it is 0.
         scale
-            Pixels of the view that a pixel of the tiles spans; None: the view spans the whole image.
+            Pixels of the view that a pixel of the tiles spans; None: that of their resolutions where both are
+            known and fit the sizes, else the view spans the whole image.
         interpolation
             OpenCV's codes, see `ops.rescale_crop`; masks need 0, nearest.
         """
-        scales = (scale, scale) if scale is not None else _spanned(view.shape[:2], self.grid.shape)
+        scales = (scale, scale) if scale is not None else self._scales_of(view)
         return PairedTiles(self, view, scales, interpolation)
+
+    def _scales_of(self, view: ArrayLike) -> tuple[float, float]:
+        """Return pixels of a view a pixel of the tiles, per axis.
+
+        What is a pixel short, since sizes are whole numbers, has the scale that its resolution tells.
+        """
+        spanned = _spanned(view.shape[:2], self.grid.shape)
+        own, other = getattr(self.image, 'mpp_yx', None), getattr(view, 'mpp_yx', None)
+        if own is None or other is None:
+            return spanned
+        pooled = self.first.step / self.grid.step
+        told = own[0] * pooled / other[0], own[1] * pooled / other[1]
+        sizes = zip(view.shape, self.grid.shape, told, strict=False)
+        fits = all(abs(size - side * scale) <= max(1, scale) for size, side, scale in sizes)
+        return told if fits else spanned
 
     def transform(self, function: Callable[[Iterator[Tile]], Iterable[Tile]]) -> 'Tiles':
         """Return what a function makes of the iterator over the tiles: as many, of the same places."""

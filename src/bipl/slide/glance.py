@@ -1,6 +1,7 @@
 """A slide at a glance: its line of text, and its card in notebooks."""
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bipl.errors import BiplError
@@ -50,7 +51,7 @@ def _glimpse(slide: 'Slide') -> bytes | None:
 def _rows(slide: 'Slide') -> dict[str, str]:
     """Return what a person wants to know at a glance."""
     height, width, channels = slide.shape
-    magnification = slide.properties.get('openslide.objective-power')
+    magnification = _magnification(slide)
     return {
         'Size': f'{width:,} x {height:,} px, {channels} channels, {slide.dtype}',
         'Resolution': _mpp_text(slide.mpp) + (f', {magnification}x' if magnification else ''),
@@ -58,6 +59,13 @@ def _rows(slide: 'Slide') -> dict[str, str]:
         'Extras': ', '.join(slide.extras) or 'none',
         'Format': f'{slide.vendor}, read by {slide.driver}',
     }
+
+
+def _magnification(slide: 'Slide') -> str | None:
+    """Return what the file says of it; None as well for a slide that was closed before it was asked."""
+    with suppress(BiplError):
+        return slide.properties.get('openslide.objective-power')
+    return None
 
 
 def _mpp_text(mpp: Mpp | None) -> str:

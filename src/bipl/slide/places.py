@@ -82,11 +82,11 @@ def _shape_of_boxes(
     """Return the size of the pictures of boxes, which is one size."""
     if size is not None:
         return checked_size(size)
-    sides = np.unique(np.round(boxes[:, :, 1] - boxes[:, :, 0], _DIGITS), axis=0)
+    sides = np.round(boxes[:, :, 1] - boxes[:, :, 0], _DIGITS)
     if len(sides) == 0:
         raise ValueError('size: expected the height and width of the pictures, found none, and no box')
-    if len(sides) != 1:
-        few = ', '.join(f'{y:g} x {x:g}' for y, x in sides[:3].tolist())
+    if (sides != sides[0]).any():
+        few = ', '.join(f'{y:g} x {x:g}' for y, x in sorted(set(map(tuple, sides.tolist())))[:3])
         raise ValueError(f'boxes: expected all of one size, or size=, found {few}')
     height, width = (round(side / d) for side, d in zip(sides[0].tolist(), downsample_yx, strict=True))
     return checked_size((height, width))

@@ -1,6 +1,6 @@
 """Pyramid: stored levels, seen at any resolution through the functions of a view."""
 
-from functools import partial, reduce
+from functools import lru_cache, partial, reduce
 from typing import Any, TypeAlias, overload
 
 import numpy as np
@@ -18,6 +18,7 @@ from bipl.levels.scaling import (
     checked_scale,
     checked_size,
     coarsest_octave,
+    is_between,
     need_at,
     read_at,
     rounded,
@@ -125,7 +126,7 @@ class Pyramid(Image):
         downsample
             Level-0 pixels a pixel; below 1 enlarges.
         tol
-            By how much the level that it is made of may be coarser, relative.
+            By how much the stored level that it is made of may be coarser, relative.
 
         Raises
         ------
@@ -184,8 +185,8 @@ class Pyramid(Image):
             raise ValueError(f'at: expected scale= or mpp=, found scale={scale!r} and mpp={mpp!r}')
         downsample_yx = self._downsample_of(scale, mpp)
         shape, (y, x) = checked_size(size), checked_place(yx_offset)
-        image = self._at_downsample(downsample_yx, tol)
         start = snapped(y / downsample_yx[0], x / downsample_yx[1])
+        image = self._at_downsample(downsample_yx, tol, is_moved=is_between(start))
         pixels = read_at(image, start, shape)
         for function in self._functions:
             pixels = call(function, pixels, start, image.downsample_yx)
@@ -244,10 +245,11 @@ class Pyramid(Image):
             raise ValueError(f'read_batch: expected mpp= or scale=, found scale={scale!r} and mpp={mpp!r}')
         downsample_yx = (1.0, 1.0) if mpp is None and scale is None else self._downsample_of(scale, mpp)
         corners = corners_of(places, size, downsample_yx)
-        image = self._at_downsample(downsample_yx, 0.001)
+        pictures = lru_cache(partial(self._at_downsample, downsample_yx, 0.001))
         needs = []
         for corner in corners.yx.tolist():
             start = snapped(corner[0] / downsample_yx[0], corner[1] / downsample_yx[1])
+            image = pictures(is_moved=is_between(start))
             need = need_at(image, start, corners.shape)
             for function in self._functions:
                 need = need.then(partial(_call, function, start, image.downsample_yx))
@@ -304,10 +306,12 @@ class Pyramid(Image):
         """Return a picture as the slide shows it: in sRGB if profiles are applied, and evened."""
         return reduce(lambda shown, function: shown.apply(function), self._functions, image)
 
-    def _at_downsample(self, downsample_yx: tuple[float, float], tol: float) -> ImageLevel | RescaledLevel:
+    def _at_downsample(
+        self, downsample_yx: tuple[float, float], tol: float, *, is_moved: bool = False
+    ) -> ImageLevel | RescaledLevel:
         downsample_yx = rounded(downsample_yx)
         level = self._finer_than(min(downsample_yx), tol)
-        return at_downsample(level, downsample_yx, self.shape[:2], tol=tol)
+        return at_downsample(level, downsample_yx, self.shape[:2], tol=tol, is_moved=is_moved)
 
 
 def _call(

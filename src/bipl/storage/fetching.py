@@ -21,6 +21,8 @@ _LATER = frozenset((408, 425, 429))
 _NEVER = frozenset((501, 505))
 _GONE = frozenset((404, 410))
 _REFUSED = frozenset((401, 403, 407))
+# What S3 says with 400.
+_REFUSING = frozenset(('ExpiredToken', 'InvalidToken'))
 
 
 class Answer(NamedTuple):
@@ -111,7 +113,8 @@ async def fetch(transport: Transport, start: int, stop: int, patience: Patience,
                 return await transport.get(start, stop, patience.timeout_s)
         except TransientError as error:
             said = str(error)
-            pause_s = pause_s if error.pause_s is None else min(error.pause_s, _MOST_ASKED_PAUSE_S)
+            # A server that is asked by all at the moment that it named refuses most of them again.
+            pause_s += min(error.pause_s or 0.0, _MOST_ASKED_PAUSE_S)
         except TimeoutError:
             said = f'no answer, or a slow one, within {most_s:.0f} s'
         if attempt < patience.retries:
@@ -140,7 +143,7 @@ def failure(name: str, status: int, detail: str = '', pause_s: float | None = No
     found = describe_status(status) + (f' ({detail})' if detail else '')
     if status in _GONE:
         return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-    if status in _REFUSED:
+    if status in _REFUSED or detail in _REFUSING:
         return RemoteError(
             f'{name}: expected permission to read it, found {found}; check the credentials '
             '(storage_options=, or those of the environment), and that the name is right: some servers say '

@@ -150,7 +150,7 @@ class PreadFile(_OpenFile):
 
     def read(self, offset: int, size: int) -> Buffer:
         """Return the bytes, read anew."""
-        wanted = max(min(size, self.size - offset), 0)
+        wanted = size if 0 <= offset <= self.size - size else max(min(size, self.size - offset), 0)
         data = self._pread(wanted, offset)
         while len(data) < wanted:  # the system may give less at once
             more = self._pread(wanted - len(data), offset + len(data))
@@ -160,14 +160,17 @@ class PreadFile(_OpenFile):
         return data
 
     def _pread(self, size: int, offset: int) -> bytes:
-        closings = self._closings
+        closings, descriptor = self._closings, self._descriptor
+        if descriptor < 0:
+            raise _closed(self.name)
         try:
-            data = os.pread(self._check_open(), size, offset)
+            data = os.pread(descriptor, size, offset)
         except OSError:
             self._check_open(closings)
             raise
         # If another thread closed it meanwhile, these may be bytes of the next file with this number.
-        self._check_open(closings)
+        if closings != self._closings:
+            raise _closed(self.name)
         return data
 
 

@@ -55,11 +55,18 @@ def open_source(
     if isinstance(source, io.BytesIO):
         # Of getbuffer() the owner could not close the file; these are its own bytes, not a copy.
         return memory.MemorySource(source.getvalue())
-    if not hasattr(source, 'read') or not hasattr(source, 'seek'):
+    _refuse_unseekable(source)
+    return local.open_file_object(source)
+
+
+def _refuse_unseekable(source: object) -> None:
+    """Raise TypeError for what is no file object, or one that goes only forth: a pipe, a response."""
+    is_file = all(hasattr(source, name) for name in ('read', 'seek', 'tell'))
+    seekable = getattr(source, 'seekable', None)
+    if not is_file or (callable(seekable) and not seekable()):
         raise TypeError(
             f'source: expected a path, bytes or a seekable binary file object, found {type(source).__name__}'
         )
-    return local.open_file_object(source)
 
 
 def _open_url(source: str | os.PathLike[str], settings: settings_.Settings) -> ByteSource:
@@ -70,11 +77,19 @@ def _open_url(source: str | os.PathLike[str], settings: settings_.Settings) -> B
 
 @contextmanager
 def position_kept(source: Sourceable) -> Iterator[None]:
-    """Put a file object back where it stood, whatever is read of it inside."""
-    tell, seek = getattr(source, 'tell', None), getattr(source, 'seek', None)
-    position = tell() if tell and seek else None
+    """Put a file object back where it stood, whatever is read of it inside.
+
+    Raises
+    ------
+    TypeError
+        If it is none that can go back.
+    """
+    if isinstance(source, str | os.PathLike | bytes | bytearray | memoryview):
+        yield
+        return
+    _refuse_unseekable(source)
+    position = source.tell()
     try:
         yield
     finally:
-        if seek and position is not None:
-            seek(position)
+        source.seek(position)

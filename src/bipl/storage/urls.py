@@ -1,5 +1,6 @@
 """URLs: what is one, what it is called where its credentials must not be seen, options that go with it."""
 
+import errno
 import os
 import re
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ _USER = r'://[^/?#]*@'
 _NO_PORT = r'(?!\d*(?:[/?#\s]|$))'
 _USER_AND_MORE = rf'(?s)://[^/?#@:\[]*:{_NO_PORT}.*@'
 _ODD_PORT = rf'(?i)(?:/vsi[^:?#]*)?https?://[^/?#@:\[]*:{_NO_PORT}[^/?#@]*(?:[/?#]|$)'
+# A path has one / of two, and blanks are no scheme's.
+_MISSPELT = r'(?i)\s*(?:https?|ftp|sftp|ssh|webdav|smb|s3a?|gs|gcs|az|abfss?):/'
 # Users within a text.
 _USERS_IN_TEXT = rf'://[^/?#@:\[\s]*:{_NO_PORT}[^\s\'"`]*@|(?<=http)://[^/?#\s]*@|(?<=https)://[^/?#\s]*@'
 _QUERY = r'(?s)[?#].*'
@@ -149,6 +152,18 @@ def refuse_odd_port(url: str) -> None:
         )
 
 
+def refuse_misspelt_url(path: str) -> None:
+    """Raise FileNotFoundError, without its credentials, for a URL that became a path: `Path('https://...')`.
+
+    Of a path that is no file.
+    """
+    if isinstance(path, str) and re.match(_MISSPELT, path):
+        url = re.sub(r'^\s*([^:]*):/+', r'\1://', path)
+        raise FileNotFoundError(
+            errno.ENOENT, 'expected a URL as its text, found one in a path or behind blanks', clean_name(url)
+        )
+
+
 def _users(url: str) -> list[str]:
     return [user[3:-1] for pattern in _patterns(url) for user in re.findall(pattern, url)]
 
@@ -171,13 +186,14 @@ def _clean(url: str) -> str:
 
 def secrets_of(url: str, options: Mapping[str, Any]) -> frozenset[str]:
     """Return the texts that may not be seen: what `clean_name` leaves out, and texts among the options."""
-    from urllib.parse import unquote
+    from urllib.parse import quote, unquote
 
     users = [user for link in links(url) for user in _users(link)]
     parts = re.findall(_QUERY, url) + users + [part for user in users for part in re.split('[:/?#@]', user)]
     parts += re.findall(r'=([^&#]{4,})', url)
     parts += map(unquote, parts[:])
-    return frozenset(text for text in (*parts, *_texts(options)) if len(text) > 3)
+    secrets = [text for text in (*parts, *_texts(options)) if len(text) > 3]
+    return frozenset((*secrets, *(quote(text, safe='') for text in secrets)))  # as a URL may have them
 
 
 def _texts(options: object) -> list[str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bipl.codecs.registry import DECODERS, GENERAL_COMPRESSIONS
+from bipl.codecs.registry import DECODERS, GENERAL_COMPRESSIONS, PREDICTED_COMPRESSIONS
 from bipl.errors import UnsupportedSlideError
 from bipl.geometry import RegularGrid
 from bipl.tiff.directory import Directory
@@ -13,6 +13,8 @@ from bipl.tiff.tags import Photometric, Tag, compression_name
 
 _WHOLE_IMAGE = 2**32 - 1
 _MOST_SIDE = 2**40
+# Of the samples that libtiff takes differences of.
+_PREDICTED_BITS = frozenset((8, 16, 24, 32, 64))
 _KINDS = {1: 'u', 2: 'i', 3: 'f', 4: 'u', 5: 'c', 6: 'c'}
 _WIDTHS = {'u': (8, 16, 32, 64), 'i': (8, 16, 32, 64), 'f': (16, 24, 32, 64), 'c': (64, 128)}
 
@@ -129,7 +131,7 @@ def read_image(directory: Directory) -> StoredImage:
         stored_dtype=dtype,
         is_complex_integer=is_complex_integer,
         compression=directory.integer(Tag.Compression, 1),
-        predictor=directory.integer(Tag.Predictor, 1),
+        predictor=_predictor(directory),
         photometric=photometric,
         ink_set=directory.integer(Tag.InkSet, 1),
         chroma_steps=_chroma_steps(directory, photometric, samples),
@@ -233,6 +235,18 @@ def _extra_samples(samples: int, photometric: int) -> int:
     return max(samples - colours, 0)
 
 
+def _predictor(directory: Directory) -> int:
+    """Return Predictor, which means nothing beside compressions that libtiff does not know it for.
+
+    Some who store what libtiff has read without compression copy all fields, this one too (Pillow).  Of sizes
+    that libtiff cannot read with a predictor there are no such copies (`hpredict-1c-12b.tiff`).
+    """
+    is_known = directory.integer(Tag.Compression, 1) in PREDICTED_COMPRESSIONS
+    if not is_known and directory.integer(Tag.BitsPerSample, 1) in _PREDICTED_BITS:
+        return 1
+    return directory.integer(Tag.Predictor, 1)
+
+
 def _chroma_steps(directory: Directory, photometric: int, samples: int) -> tuple[int, int]:
     """Return YCbCrSubSampling of samples that are packed without a codec for images."""
     is_general = directory.integer(Tag.Compression, 1) in GENERAL_COMPRESSIONS
@@ -241,7 +255,7 @@ def _chroma_steps(directory: Directory, photometric: int, samples: int) -> tuple
     steps = directory.integers(Tag.YCbCrSubSampling, (1, 1), most=2)
     if len(steps) != 2 or not set(steps) <= {1, 2, 4}:
         raise directory.corrupt(f'YCbCrSubSampling: expected two of 1, 2 and 4, found {steps}')
-    is_plain = directory.integer(Tag.PlanarConfiguration, 1) == 1 and directory.integer(Tag.Predictor, 1) == 1
+    is_plain = directory.integer(Tag.PlanarConfiguration, 1) == 1 and _predictor(directory) == 1
     if steps != (1, 1) and not is_plain:
         raise _unsupported(
             directory,

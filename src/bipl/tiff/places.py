@@ -40,18 +40,18 @@ class SegmentPlaces:
 
     def locate(self, segment: int) -> tuple[int, int]:
         """Return the offset and size of a segment in the file, size 0 for an absent one."""
-        offset = self._offsets[segment]
-        return offset, self._size(segment, offset)
+        counts, offset = self._counts, self._offsets[segment]
+        count = counts[segment] if counts is not None else 0
+        return offset, count or self._unknown_size(offset)
 
-    def _size(self, segment: int, offset: int) -> int:
-        """Return a segment's byte count; where the file does not tell, what it has room for.
+    def _unknown_size(self, offset: int) -> int:
+        """Return the size of a segment without a count; where the file does not tell, what it has room for.
 
         A count of 0 means an absent tile.  Of a strip that has a place it means an unknown size, as
         libtiff takes it.
         """
-        count = self._counts[segment] if self._counts is not None else 0
-        if count or not offset or (self._counts is not None and self._image.is_tiled):
-            return count
+        if not offset or (self._counts is not None and self._image.is_tiled):
+            return 0
         if self._image.compression == 1:
             return self._image.tile_height * self._row_bytes
         behind = bisect_right(self._sorted_offsets, offset)

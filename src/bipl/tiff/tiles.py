@@ -366,9 +366,10 @@ class TiffTiles:
         if size < self._least_bytes and not self._is_cut:
             message = f'expected pixels in proportion, found {self._decoded_bytes} bytes promised'
             raise self._corrupt(tile, offset, size, message)
-        if self.image.compression == 1:  # what is missing of it is said when it is taken apart
-            return self.directory.source.view(offset, min(size, self._most_bytes) if self.gathers else size)
-        size = min(size, self._most_bytes)
+        most = self._most_bytes
+        if not self.is_costly:  # what is missing of it is said when it is taken apart
+            return self.directory.source.view(offset, min(size, most) if self.gathers else size)
+        size = size if size < most else most  # noqa: FURB136 - `min` takes its time
         data = self.directory.source.read(offset, size)
         if len(data) < size:
             message = f'expected {size} bytes, found {len(data)}: the file is cut off'

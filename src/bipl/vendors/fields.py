@@ -108,8 +108,8 @@ def associated_properties(name: str, directory: Directory) -> dict[str, str]:
     }
 
 
-def read_xml(directory: Directory, tag: Tag) -> Element:
-    """Return the root of the XML that a field holds: elements by their local names, and no texts.
+def read_xml(directory: Directory, tag: Tag, *, has_texts: bool = False) -> Element:
+    """Return the root of the XML that a field holds: elements by their local names; no texts, unless asked.
 
     Raises
     ------
@@ -125,6 +125,8 @@ def read_xml(directory: Directory, tag: Tag) -> Element:
     # Names without their namespaces: each with its own long one takes memory by the square.
     parser.StartElementHandler = lambda name, attributes: builder.start(_local(name), attributes)
     parser.EndElementHandler = lambda name: builder.end(_local(name))
+    if has_texts:
+        parser.CharacterDataHandler = builder.data
     parser.StartDoctypeDeclHandler = _refuse_doctype
     try:
         parser.Parse((directory.bytes(tag) or b'').rstrip(b'\0'), True)  # noqa: FBT003 - it is final
@@ -148,11 +150,14 @@ def mpp_from_resolution(directory: Directory) -> tuple[float, float] | None:
 
     None if the unit is none (1), or an axis is absent, 0 or not a number.
     """
-    unit = _UNIT_MICROMETRES.get(_unit(directory))
+    unit, resolution = _UNIT_MICROMETRES.get(_unit(directory)), pixels_per_unit(directory)
+    return None if unit is None or resolution is None else (unit / resolution[0], unit / resolution[1])
+
+
+def pixels_per_unit(directory: Directory) -> tuple[float, float] | None:
+    """Return YResolution and XResolution, whatever their unit; None if one is absent, 0 or not a number."""
     per_y, per_x = _number(directory, Tag.YResolution), _number(directory, Tag.XResolution)
-    if unit is None or per_y is None or per_x is None or per_y <= 0 or per_x <= 0:
-        return None
-    return unit / per_y, unit / per_x
+    return None if per_y is None or per_x is None or per_y <= 0 or per_x <= 0 else (per_y, per_x)
 
 
 def mpp_properties(mpp_yx: tuple[float, float] | None) -> dict[str, str]:

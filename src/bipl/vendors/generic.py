@@ -17,7 +17,7 @@ from bipl.tiff.file import TiffFile
 from bipl.tiff.image import subfile_type
 from bipl.tiff.tags import SubfileType, Tag
 from bipl.tiff.tiles import TiffTiles
-from bipl.vendors import fields, ome
+from bipl.vendors import fields, imagej, ome
 from bipl.vendors.info import LazyProperties, SlideInfo, can_hold, default_background, parse_number
 
 # Pages of a document differ by less (A4 and A5: 1.41) than levels of a pyramid.
@@ -56,11 +56,11 @@ def describe(tiff: TiffFile) -> SlideInfo:
 
 
 def _mpp(first: Directory, ome_images: Sequence[Element]) -> tuple[float, float] | None:
-    """Return micrometres per pixel `(y, x)` by the TIFF's own fields, else by OME-XML."""
+    """Return micrometres per pixel `(y, x)` by the TIFF's own fields, else by OME-XML or ImageJ's text."""
     of_fields = fields.mpp_from_resolution(first)
     if of_fields is not None and max(of_fields) < _SCREEN_MPP:
         return of_fields
-    return ome.physical_size(ome_images) or of_fields
+    return ome.physical_size(ome_images) or imagej.physical_size(first) or of_fields
 
 
 def _levels(tiff: TiffFile) -> tuple[TiffTiles, ...]:

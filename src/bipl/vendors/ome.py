@@ -55,10 +55,15 @@ def physical_size(images: Sequence[Element]) -> tuple[float, float] | None:
     return None if y is None or x is None else (y, x)
 
 
+def micrometres_of(unit: str) -> float | None:
+    """Return how long a unit is; None if it is none of length."""
+    unit = unit.strip().translate(_SPELLINGS)
+    return _MICROMETRES.get(_PLAIN.get(unit, unit))
+
+
 def _micrometres(pixels: Element, name: str) -> float | None:
     length = parse_length(pixels.get(name))
-    unit = pixels.get(f'{name}Unit', 'µm').strip().translate(_SPELLINGS)
-    scale = _MICROMETRES.get(_PLAIN.get(unit, unit))
+    scale = micrometres_of(pixels.get(f'{name}Unit', 'µm'))
     if length is None or scale is None:
         return None
     return length * scale if isfinite(length * scale) and length * scale else None

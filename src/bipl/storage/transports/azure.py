@@ -28,6 +28,7 @@ class AzureTransport(UrlTransport):
     def _make(self) -> tuple[AzureBlobFileSystem, BlobServiceClient]:
         """Return adlfs's file system, and a client like its own that tries once."""
         options = AzureBlobFileSystem._get_kwargs_from_urls(self._url) | dict(self._options)  # noqa: SLF001
+        options['version_aware'] = True  # else `?versionid=` would be taken off, and the newest be read
         system = AzureBlobFileSystem(loop=network().loop, skip_instance_cache=True, **options)
         client = BlobServiceClient(
             system.service_client.url,

@@ -9,7 +9,7 @@ from bipl.errors import MissingDependencyError, UnsupportedSlideError
 from bipl.settings import Settings
 from bipl.storage.fetching import Patience, Transport
 from bipl.storage.remote import RemoteSource
-from bipl.storage.urls import Address, clean_name, links, refuse_odd_port
+from bipl.storage.urls import Address, links, refuse_odd_port
 
 _S3 = frozenset(('s3', 's3a'))
 _GCS = frozenset(('gs', 'gcs'))
@@ -44,10 +44,11 @@ def open_remote(address: Address, settings: Settings) -> RemoteSource:
 
 def _transport(address: Address, patience: Patience) -> Transport:
     """Make the transport of a URL; each imports what it needs."""
-    url, options = address.url, address.options
-    scheme = url.partition('://')[0].lower()
+    scheme, _, rest = address.url.partition('://')
+    scheme, options = scheme.lower(), address.options
+    url = f'{scheme}://{rest}'  # what reads it knows it in small letters
     key = f'{scheme} {_digest(options)} {patience.timeout_s}'
-    name = clean_name(url)
+    name = str(address)
     if len(links(url)) > 1:
         scheme = 'chain'
     if scheme in {'http', 'https'}:

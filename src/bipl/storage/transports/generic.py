@@ -3,6 +3,8 @@
 import asyncio
 import errno
 import os
+import tarfile
+import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -11,6 +13,7 @@ from typing import Any
 from weakref import finalize
 
 from fsspec.core import url_to_fs
+from fsspec.implementations.cached import CachingFileSystem
 from fsspec.registry import get_filesystem_class, known_implementations, registry
 
 from bipl.errors import BiplError, MissingDependencyError, RemoteError
@@ -28,7 +31,10 @@ _VERSIONS = (
 _HELD = ('zip', 'tar', 'of', 'ftp', 'client')
 _MOST_TEXT = 300
 # What another attempt does not change.
-_FINAL = (PermissionError, TypeError, ValueError, NotImplementedError)
+_FINAL = (
+    *(PermissionError, IsADirectoryError, NotADirectoryError),
+    *(TypeError, ValueError, NotImplementedError, zipfile.BadZipFile, tarfile.TarError),
+)
 _serial = count()
 
 
@@ -38,22 +44,39 @@ def is_known(scheme: str) -> bool:
 
 
 class _System:
-    """A file system and a path in it, for one who opens it in this process.  May connect at once."""
+    """A file system and a path in it, for one who opens it in this process.  May connect at once.
+
+    Attributes
+    ----------
+    is_left
+        A call was given up, and its thread may still be at work: it would move the place in an archive that
+        another call has sought, or take its answer.
+    """
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         scheme = url.partition('://')[0].lower()
         is_asynchronous = len(links(url)) == 1 and get_filesystem_class(scheme).async_impl
         loop = {'asynchronous': True, 'loop': network().loop} if is_asynchronous else {}
         self._system, self._path = url_to_fs(url, skip_instance_cache=True, **loop, **options)
+        self.is_left = False
         self.turns = asyncio.Semaphore(MOST_REQUESTS_AT_ONCE if is_asynchronous else 1)
         self._is_asynchronous = is_asynchronous
+        # A cache knows of a file what a list of its folder says, which few web servers have.
+        self._informed = self._system.fs if isinstance(self._system, CachingFileSystem) else self._system
 
     async def call(self, name: str, **options: Any) -> Any:
         """Call a method; those that are not asynchronous come one at a time."""
+        system = self._informed if name == 'info' else self._system
         async with self.turns:
             if self._is_asynchronous:
-                return await getattr(self._system, f'_{name}')(self._path, **options)
-            return await asyncio.to_thread(getattr(self._system, name), self._path, **options)
+                return await getattr(system, f'_{name}')(self._path, **options)
+            if self.is_left:
+                raise TransientError('a file system that was given up')
+            try:
+                return await asyncio.to_thread(getattr(system, name), self._path, **options)
+            except asyncio.CancelledError:
+                self.is_left = True
+                raise
 
     async def close(self) -> None:
         """Close what it holds; an asynchronous one has no way that is common to all."""
@@ -75,7 +98,13 @@ class GenericTransport(UrlTransport):
     def __init__(self, url: str, name: str, options: Mapping[str, Any], key: str) -> None:
         super().__init__(url, name, options, key)
         self._state: tuple[int, str] | None = None
-        self._own_key = f'{key} {next(_serial)}'
+        self._own_key = ''
+        self._renew()
+
+    def _renew(self) -> None:
+        """Have a file system of its own made when one is needed; what is there is looked at anew."""
+        self._state = None
+        self._own_key = f'{self._key} {next(_serial)}'
         finalize(self, let_go, self._own_key).atexit = False
 
     def close(self) -> None:
@@ -94,9 +123,19 @@ class GenericTransport(UrlTransport):
             error = self._failure(caught)
         raise error  # outside of the handler: what a file system says may hold credentials
 
-    async def _get(self, start: int, stop: int) -> Answer:
+    async def _own_system(self) -> _System:
         make = partial(_System, self._url, self._options)
-        system = await network().client(self._own_key, make, _System.close, is_own=True)
+        key = self._own_key
+        system = await network().client(key, make, _System.close, is_own=True)
+        if not system.is_left:
+            return system
+        let_go(key)
+        if key == self._own_key:
+            self._renew()
+        return await network().client(self._own_key, make, _System.close, is_own=True)
+
+    async def _get(self, start: int, stop: int) -> Answer:
+        system = await self._own_system()
         if self._state is None:
             info = await system.call('info')
             if info.get('size') is None:

@@ -6,8 +6,11 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+import yarl
 from fsspec.implementations.http import HTTPFileSystem
 
 from bipl.errors import RemoteError
@@ -26,6 +29,9 @@ from bipl.storage.urls import without_secrets
 
 _CONTENT_RANGE = re.compile(r'bytes (\d+)-(\d+)/(\d+)')
 _MOST_DIGITS = 19
+_MOST_TEXT = 300
+# A URL that may go out as it is: all that must be quoted is, and no `..` waits to be taken away.
+_QUOTED = re.compile(r"(?!.*/\.\.?(?:[/?#]|$))(?:[\w.~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*", re.ASCII)
 # They tell URLs, quoted in other ways than they were given, and what servers lead to.
 _WITH_URLS = (
     *(aiohttp.ClientResponseError, aiohttp.InvalidURL),
@@ -45,8 +51,11 @@ Prepared: TypeAlias = tuple[aiohttp.ClientSession, Any, dict[str, Any]]
 
 
 async def get_client(**options: Any) -> aiohttp.ClientSession:
-    """Make a session like fsspec, but one that heeds proxies of the environment and decompresses nothing."""
-    usual = {'trust_env': True, 'auto_decompress': False}
+    """Make a session like fsspec's, but one that heeds proxies of the environment, and changes nothing.
+
+    Neither bodies, which may be compressed, nor URLs that others lead to: some are signed as written.
+    """
+    usual = {'trust_env': True, 'auto_decompress': False, 'requote_redirect_url': False}
     if 'connector' not in options:
         options['connector'] = aiohttp.TCPConnector(limit=MOST_REQUESTS_AT_ONCE)
     return aiohttp.ClientSession(**(usual | options))
@@ -69,15 +78,23 @@ class HttpTransport(UrlTransport):
 
     async def _prepared(self, headers: Mapping[str, str]) -> Prepared:
         """Return the session, the URL as it goes out, and the options of a request."""
+        has_own_credentials = _has_own_credentials(self._options)
 
         def make() -> HTTPFileSystem:
             options = {'get_client': get_client} | dict(self._options)
+            if has_own_credentials:  # which aiohttp refuses to combine with those of netrc
+                options['client_kwargs'] = {'trust_env': False} | dict(options.get('client_kwargs') or {})
             return HTTPFileSystem(asynchronous=True, loop=network().loop, skip_instance_cache=True, **options)
 
         client = await network().client(self._key, make, _close)
         options = dict(client.kwargs)
         options['headers'] = {**(options.get('headers') or {}), **headers}
-        return await client.set_session(), client.encode_url(self._url), options
+        if has_own_credentials:
+            options = {'proxy': _proxy(self._url)} | options
+        # What is quoted is not quoted in another way: it may be signed as it is written.
+        is_quoted = _QUOTED.fullmatch(self._url)
+        url = yarl.URL(self._url, encoded=True) if is_quoted else client.encode_url(self._url)
+        return await client.set_session(), url, options
 
     async def get(self, start: int, stop: int, timeout_s: float) -> Answer:
         """Fetch a range; see `Transport`."""
@@ -93,7 +110,12 @@ class HttpTransport(UrlTransport):
             finally:
                 if not is_alive and self._target is target:
                     self._target = None  # the URL may lead elsewhere by now
-        return self._answer(*await self._exchange(None, start, stop, timeout_s), start, stop)
+        found = await self._exchange(None, start, stop, timeout_s)
+        target = self._target
+        if found[0] == HTTPStatus.BAD_REQUEST and target is not None and not _QUOTED.fullmatch(str(target)):
+            self._target = yarl.URL(str(target))  # the server did not quote what it leads to
+            found = await self._exchange(self._target, start, stop, timeout_s)
+        return self._answer(*found, start, stop)
 
     async def _exchange(self, target: Any, start: int, stop: int, timeout_s: float) -> Exchanged:
         """Ask the URL, or the one that it has led to before; return status, headers and body."""
@@ -115,7 +137,8 @@ class HttpTransport(UrlTransport):
             is_final = isinstance(error, _FINAL) or not isinstance(error, aiohttp.ClientError | OSError)
             is_ours = isinstance(error, TypeError) and bool(self._options)
             text = getattr(error, 'message', '') if isinstance(error, _WITH_URLS) else error
-            said = f'{type(error).__name__}: {without_secrets(str(text), self._secrets)}'.removesuffix(': ')
+            said = f'{type(error).__name__}: {without_secrets(str(text), self._secrets)[:_MOST_TEXT]}'
+            said = said.removesuffix(': ')
         # Outside of the handlers: errors of aiohttp hold URLs, and would be shown as the reason.
         if is_ours:
             raise TypeError(f'{self.name}: storage_options: expected what fsspec takes for it, found {said}')
@@ -125,12 +148,13 @@ class HttpTransport(UrlTransport):
 
     def _answer(self, status: int, headers: Mapping[str, str], data: bytes, start: int, stop: int) -> Answer:
         """Check an answer, and say what it is if it is none."""
-        version = headers.get('ETag') or headers.get('Last-Modified', '')
+        # Of a weak ETag, too, which some servers make strong once a file has been left alone for a second.
+        version = headers.get('ETag', '').removeprefix('W/') or headers.get('Last-Modified', '')
         if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise changed(self.name) if start else empty(self.name)
         if status not in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
             raise failure(self.name, status, pause_s=_asked_pause(headers))
-        if headers.get('Content-Encoding', 'identity').lower() != 'identity':
+        if headers.get('Content-Encoding', '').strip().lower() not in {'', 'identity'}:
             raise no_ranges(self.name, f'{describe_status(status)}, compressed on the way')
         if status == HTTPStatus.OK:
             size = _length(headers)
@@ -146,6 +170,19 @@ class HttpTransport(UrlTransport):
         if len(data) != stop - start:
             raise TransientError(f'{len(data)} bytes instead of {stop - start}')
         return Answer(data, size, version)
+
+
+def _has_own_credentials(options: Mapping[str, Any]) -> bool:
+    """Whether the headers among options hold credentials, and nothing is said of the environment's."""
+    more = options.get('client_kwargs') or {}
+    names = [*dict(options.get('headers') or ()), *dict(more.get('headers') or ())]
+    return 'trust_env' not in more and any(name.lower() == 'authorization' for name in names)
+
+
+def _proxy(url: str) -> str | None:
+    """Return the proxy that the environment has for a URL."""
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.hostname or '') else getproxies().get(parts.scheme)
 
 
 async def _body(response: aiohttp.ClientResponse, start: int, stop: int) -> bytes:

@@ -46,7 +46,8 @@ class S3Transport(UrlTransport):
 
     async def _client(self) -> _System:
         def make() -> _System:
-            options = dict(self._options)
+            # Else `?versionId=` would be taken off, and the newest version be read.
+            options = {**self._options, 'version_aware': True}
             options['config_kwargs'] = {
                 'max_pool_connections': MOST_REQUESTS_AT_ONCE,
                 'connect_timeout': self._timeout_s,
