@@ -12,8 +12,9 @@ from bipl import Slide
 from bipl.cache import process_cache
 from bipl.geometry import Box, RegularGrid
 from bipl.levels.walk import Walk
-from tests.builders.patterns import smooth_image
+from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.svs import build_svs
+from tests.builders.tiff import Directory, build_tiff
 
 TILE = 160  # of 76,800 bytes
 HEIGHT, WIDTH = 1600, 1920
@@ -214,6 +215,21 @@ def test_a_loop_over_a_slide_gives_its_pixels_and_holds_little(
     if callers == 1:
         assert statistics.made <= len(tiles_of(boxes)) + 9
         assert statistics.tiles <= GRID.columns + 9
+
+
+@pytest.mark.parametrize('budget', [2**18, 2**24], ids=['small cache', 'cache'])
+def test_a_loop_over_tiles_that_are_decoded_into_new_memory(
+    monkeypatch: pytest.MonkeyPatch, budget: int
+) -> None:
+    monkeypatch.setattr('bipl.levels.passing.FIRST_BYTES', 2**20)
+    image = noise_image(900, 1000, 3)
+    data = build_tiff([Directory(image=image, tile=(128, 128), photometric='rgb', compression='deflate')])
+    with bipl.env(tile_cache=budget), Slide.open(data) as slide:
+        for y in range(0, 900, 200):
+            for x in range(0, 1000, 200):
+                found = slide[y : y + 256, x : x + 256][: 900 - y, : 1000 - x]
+                np.testing.assert_array_equal(found, image[y : y + 256, x : x + 256])
+    process_cache().budget_bytes = 2**27
 
 
 def test_a_third_loop_finds_its_tiles(slide: Slide) -> None:

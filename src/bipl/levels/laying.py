@@ -153,7 +153,7 @@ class TileLaying:
         if (out.shape[1] == memory.shape[1] or self._decoder.decodes_parts) and len(uses) == 1:
             seen = seen_in(out, box, place)
             target = seen if seen.shape == memory.shape else memory
-        pixels = self._decoder.decode_into(place.tile, place.rows_above(bottom), target)
+        pixels = self._decoder.decode(place.tile, place.rows_above(bottom), target)
         self._cache.land(mine, key, pixels)
         if pixels is None or pixels is not target or target is memory:
             if pixels is None and self._render is not None:
