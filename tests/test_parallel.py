@@ -126,6 +126,19 @@ def test_it_ends_though_all_threads_of_the_executor_are_busy() -> None:
     wait(busy)
 
 
+def test_who_shares_out_amid_the_bookkeeping_of_its_own_thread_goes_on() -> None:
+    done: list[int] = []
+
+    def share() -> None:  # stands for a signal's handler or a finalizer that reads
+        with sharing._crews[0]._lock:
+            share_out(done.append, range(20), most_workers=2)
+
+    thread = threading.Thread(target=share, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert sorted(done) == list(range(20))
+
+
 def test_what_a_worker_shares_out_it_does_itself() -> None:
     seen = []
 

@@ -33,7 +33,7 @@ class _Crew:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler or a finalizer may read while this thread has it
         self.at_work = self._helpers = self._threads = 0
         self._errands: queue.SimpleQueue[_Errand] = queue.SimpleQueue()
 
