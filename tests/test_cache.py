@@ -237,7 +237,7 @@ def test_threads_that_begin_overlapping_tiles_make_each_once() -> None:
 
 
 class Interrupting(str):
-    """A key at whose look-up this thread reads something else: stands for a signal's handler or a finalizer."""
+    """A key at whose look-up this thread reads something else, as a signal's handler or a finalizer may."""
 
     __slots__ = ('read',)
     __hash__ = str.__hash__

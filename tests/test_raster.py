@@ -152,9 +152,7 @@ def test_who_reads_while_its_own_thread_decodes_a_large_picture_goes_on(
 
 
 @pytest.mark.parametrize('corrupt_tiles', ['raise', 'background'])
-def test_too_little_memory_is_no_broken_picture(
-    monkeypatch: pytest.MonkeyPatch, corrupt_tiles: str
-) -> None:
+def test_too_little_memory_is_no_broken_picture(monkeypatch: pytest.MonkeyPatch, corrupt_tiles: str) -> None:
     def fail(*_: object) -> np.ndarray:
         raise MemoryError
 
