@@ -2,6 +2,7 @@
 
 import gc
 import threading
+from functools import partial
 from random import Random
 
 import numpy as np
@@ -233,3 +234,51 @@ def test_threads_that_begin_overlapping_tiles_make_each_once() -> None:
         thread.join()
     assert wrong == []
     assert not tiles._flights
+
+
+class Interrupting(str):
+    """A key at whose look-up this thread reads something else, as a signal's handler or a finalizer may."""
+
+    __slots__ = ('read',)
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        read, self.read = self.read, None
+        if read is not None:
+            read()
+        return str.__eq__(self, other)
+
+
+@pytest.mark.parametrize('budget', [0, 10**6])
+def test_who_reads_amid_the_bookkeeping_of_its_own_thread_goes_on(budget: int) -> None:
+    tiles = TileCache(budget)
+    found: list[np.ndarray | None] = []
+
+    def read() -> None:
+        with tiles._lock:
+            found.extend([tiles.get('key', tile), *tiles.peek([('key', 0)])])
+            tiles.end(tiles.begin(['other']), 1)
+            tiles.statistics()
+
+    assert ended(threading.Thread(target=read, daemon=True))
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize('moment', range(3))
+def test_a_tile_that_is_let_go_of_while_it_is_found_is_found(moment: int) -> None:
+    tiles = TileCache(2 * tile().nbytes)
+    tiles.get('key', tile, 3)
+    key, found = Interrupting('key'), list[np.ndarray | None]()
+
+    def interrupt(left: int = moment) -> None:
+        key.read = partial(interrupt, left - 1) if left else evict_all
+
+    def evict_all() -> None:
+        for other in range(4):
+            tiles.get(other, tile, other)
+
+    interrupt()
+    reader = threading.Thread(target=lambda: found.append(tiles.get(key, tile, 3)), daemon=True)
+    assert ended(reader)
+    np.testing.assert_array_equal(found, [tile(3)])
+    assert tiles.statistics().tiles <= 2

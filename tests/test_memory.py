@@ -1,5 +1,6 @@
 """Memory for tiles: lent, taken back, and bounded."""
 
+import errno
 import gc
 import os
 from contextlib import ExitStack
@@ -130,3 +131,15 @@ def test_scratch_forgets_memory_that_an_error_may_still_refer_to() -> None:
     with pytest.raises(KeyboardInterrupt), scratch.array((10,), np.uint8):
         raise KeyboardInterrupt
     assert not scratch._spare
+
+
+def test_where_the_system_gives_no_slab_each_array_has_memory_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, 'Cannot allocate memory')
+
+    monkeypatch.setattr('bipl.memory._Slab', refuse)
+    array = TileMemory(2**26).empty(SHAPE, np.uint8)
+    assert array.shape == SHAPE
+    assert array.base is None

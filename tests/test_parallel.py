@@ -1,12 +1,13 @@
 """Work that is shared out: all of it done, errors told, nobody waiting for a thread that has not begun."""
 
+import _thread
 import os
 import select
 import signal
 import threading
 import time
 from collections import deque
-from concurrent.futures import wait
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
@@ -124,6 +125,43 @@ def test_it_ends_though_all_threads_of_the_executor_are_busy() -> None:
     assert sorted(done) == list(range(20))
     leave.set()
     wait(busy)
+
+
+def test_who_shares_out_amid_the_bookkeeping_of_its_own_thread_goes_on() -> None:
+    done: list[int] = []
+
+    def share() -> None:  # stands for a signal's handler or a finalizer that reads
+        with sharing._crews[0]._lock:
+            share_out(done.append, range(20), most_workers=2)
+
+    thread = threading.Thread(target=share, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert sorted(done) == list(range(20))
+
+
+def test_a_map_goes_on_where_there_are_no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = ThreadPoolExecutor(1)  # as it is once the interpreter ends, in threads that go on and `atexit`
+    ended.shutdown()
+    monkeypatch.setattr(parallel, '_executors', [ended])
+    assert list(ordered_map(str, range(20), max_workers=4)) == list(map(str, range(20)))
+
+
+def test_helpers_that_cannot_be_had_are_not_counted_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    crew, done = sharing._Crew(), list[int]()
+    monkeypatch.setattr(sharing, '_crews', [crew])
+    with monkeypatch.context() as patched:
+        patched.setattr(_thread, 'start_new_thread', refuse)
+        for _ in range(3):
+            share_out(done.append, range(20), most_workers=4)
+    assert sorted(done) == sorted([*range(20)] * 3)
+    assert crew._errands.empty()
+    assert (crew._threads, crew._helpers, crew.at_work) == (0, 0, 0)
+    together = threading.Barrier(2, timeout=10)  # later there are threads again
+    share_out(lambda _: together.wait(), range(2), most_workers=2)
 
 
 def test_what_a_worker_shares_out_it_does_itself() -> None:

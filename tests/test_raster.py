@@ -144,6 +144,36 @@ def test_what_is_larger_than_the_cache_is_decoded_once(monkeypatch: pytest.Monke
     assert len(calls) == 1
 
 
+def test_who_reads_while_its_own_thread_decodes_a_large_picture_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inner: list[np.ndarray] = []
+
+    def decode(*arguments: Any) -> np.ndarray:  # stands for a signal's handler, or a finalizer, that reads
+        monkeypatch.setattr('bipl.drivers.raster.decode_picture', decode_picture)
+        inner.append(slide[10:20, 10:20])
+        return decode_picture(*arguments)
+
+    with bipl.env(tile_cache=1000), Slide.open(saved(COLOUR, 'PNG')) as slide:
+        monkeypatch.setattr('bipl.drivers.raster.decode_picture', decode)
+        reader = Thread(target=lambda: inner.append(slide[10:20, 10:20]), daemon=True)
+        reader.start()
+        reader.join(10)
+    assert len(inner) == 2
+    np.testing.assert_array_equal(inner, [COLOUR[10:20, 10:20]] * 2)
+
+
+@pytest.mark.parametrize('corrupt_tiles', ['raise', 'background'])
+def test_too_little_memory_is_no_broken_picture(monkeypatch: pytest.MonkeyPatch, corrupt_tiles: str) -> None:
+    def fail(*_: object) -> np.ndarray:
+        raise MemoryError
+
+    with bipl.env(corrupt_tiles=corrupt_tiles), Slide.open(saved(COLOUR, 'PNG')) as slide:
+        monkeypatch.setattr('bipl.drivers.raster.decode_picture', fail)
+        with pytest.raises(MemoryError):
+            slide[:, :]
+
+
 def test_content_settles_it_not_the_name(tmp_path: Path) -> None:
     path = tmp_path / 'picture.svs'
     path.write_bytes(LOSSLESS['png rgb'][0])

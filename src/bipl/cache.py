@@ -14,9 +14,9 @@ Memory that `empty` lent to a tile comes back when that tile and all views of it
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from threading import Lock, local
+from threading import RLock, local
 
 import numpy.typing as npt
 
@@ -125,15 +125,16 @@ class TileCache:
 
     def renew(self) -> None:
         """Make anew what belongs to one process: the lock, and the flights under way."""
-        self._lock = Lock()
+        # Re-entrant: a signal's handler or a finalizer may read while this thread is in here.
+        self._lock = RLock()
         self._flights: dict[Hashable, Flight] = {}
         self._count()
 
     def _count(self) -> None:
         """Sum up what is held: a sum that is kept goes wrong where a signal's exception interrupts it."""
         self._uncounted = 0
-        self._kept_bytes = sum(tile.nbytes for tile in self._kept.values())
-        self._size_bytes = self._kept_bytes + sum(tile.nbytes for tile in self._tiles.values())
+        self._kept_bytes = sum(tile.nbytes for tile in list(self._kept.values()))
+        self._size_bytes = self._kept_bytes + sum(tile.nbytes for tile in list(self._tiles.values()))
         self._passed_bytes = sum(self._passed.values())
 
     def has(self, key: Hashable) -> bool:
@@ -214,12 +215,15 @@ class TileCache:
     def _found(self, key: Hashable, rows: int, *, waited: bool = False) -> Tile | None:
         """Return a tile that is there, and note that it was asked for again; under the lock."""
         tile = self._tiles.get(key)
-        if tile is not None:
-            self._tiles.move_to_end(key)
-            if not (waited or self._here.is_sweep):
-                self._again.add(key)
-        elif (tile := self._kept.get(key)) is not None:
-            self._kept.move_to_end(key)
+        try:
+            if tile is not None:
+                self._tiles.move_to_end(key)
+                if not (waited or self._here.is_sweep):
+                    self._again.add(key)
+            elif (tile := self._kept.get(key)) is not None:
+                self._kept.move_to_end(key)
+        except KeyError:  # a signal's handler that reads has let go of it meanwhile
+            pass
         return tile if tile is not None and len(tile) >= rows else None
 
     def get(
@@ -263,7 +267,7 @@ class TileCache:
     def _end(self, key: Hashable, flight: Flight) -> None:
         """Let those go on who wait for a flight."""
         if self._flights.get(key) is flight:
-            del self._flights[key]
+            self._flights.pop(key, None)
         flight.end()
 
     def _note_passed(self, key: Hashable, size_bytes: int) -> None:
@@ -304,8 +308,9 @@ class TileCache:
             self._uncounted += 1
             if self._uncounted >= _COUNTED_EACH:
                 self._count()
-            while self._size_bytes > most and (self._tiles or self._kept):
-                evicted.append(self._evicted())
+            with suppress(KeyError):  # a signal's handler that reads has let go of the last meanwhile
+                while self._size_bytes > most and (self._tiles or self._kept):
+                    evicted.append(self._evicted())
             while len(self._gone) > _MOST_GONE:
                 self._gone.popitem(last=False)
 

@@ -78,7 +78,10 @@ class TileMemory:
             self._free.clear()
         if self.slab_bytes + slab_bytes > self.most_bytes:
             return None
-        slab = _Slab(-1, slab_bytes, **_IS_PRIVATE)
+        try:
+            slab = _Slab(-1, slab_bytes, **_IS_PRIVATE)
+        except OSError:  # there may be enough for one array; if not, that is a MemoryError
+            return None
         if slab_bytes >= _HUGE_PAGE_BYTES and hasattr(mmap, 'MADV_HUGEPAGE'):
             with suppress(OSError):  # a system may have none
                 slab.madvise(mmap.MADV_HUGEPAGE)

@@ -135,8 +135,8 @@ class _Line(Generic[T, R]):
             self._waiting.append((future, item))
             is_short = self._at_work < self._workers
             self._at_work += is_short
-        if is_short:
-            _executor().submit(self._work)
+        if is_short and not start_helpers(self._work, 1):
+            self._work()
         return future
 
     def _work(self) -> None:
@@ -168,7 +168,8 @@ def start_helpers(work: Callable[[], None], count: int) -> bool:
     Returns
     -------
     bool
-        Whether they can: not once the interpreter ends, while other threads still run.
+        Whether they can: not once the interpreter ends, while other threads still run, nor where the system
+        gives no more threads.
     """
     try:
         for _ in range(min(count, MOST_THREADS)):

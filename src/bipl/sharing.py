@@ -33,7 +33,7 @@ class _Crew:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler or a finalizer may read while this thread has it
         self.at_work = self._helpers = self._threads = 0
         self._errands: queue.SimpleQueue[_Errand] = queue.SimpleQueue()
 
@@ -58,9 +58,23 @@ class _Crew:
             self._errands.put(errand)
         if missing:
             at_fork(_forget)
-        with suppress(RuntimeError):  # the interpreter ends: the caller works alone
-            for _ in missing:
+        for started in missing:
+            try:
                 _thread.start_new_thread(self._help, ())  # `Thread.start` waits for the thread to run
+            except RuntimeError:  # the interpreter ends, or the system gives no more: the caller works alone
+                self._lack(errand, missing.stop - started)
+                return
+
+    def _lack(self, errand: '_Errand', threads: int) -> None:
+        """Take back helpers that could not be called."""
+        with self._lock:
+            self._threads -= threads
+            for _ in range(threads):
+                with suppress(queue.Empty):  # another thread has it
+                    self._errands.get_nowait()
+                    errand.counted -= 1
+                    self.at_work -= 1
+                    self._helpers -= 1
 
     def spares(self, errand: '_Errand') -> bool:
         """Count a helper of an errand out where more are at work than it may have, and say whether."""

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Hashable
 from functools import partial
-from threading import Lock
+from threading import RLock
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -66,7 +66,7 @@ class RasterTiles:
         self._picture = picture
         self._most_cached = settings.tile_cache
         self._kept: Array | None = None
-        self._locks: dict[int, Lock] = {}
+        self._locks: dict[int, RLock] = {}
 
     def decode(self, tile: int) -> Array:
         """Decode the picture.
@@ -80,7 +80,7 @@ class RasterTiles:
             return self.decode_reduced(tile, 0)
         # The cache will not keep it, and two at once would take twice the memory.  A forked child has a lock
         # of its own: the thread that holds its parent's is not there.
-        with self._locks.setdefault(os.getpid(), Lock()):
+        with self._locks.setdefault(os.getpid(), RLock()):
             if self._kept is None:
                 self._kept = self.decode_reduced(tile, 0)
             return self._kept
@@ -91,6 +91,8 @@ class RasterTiles:
         data = self._source.view(0, self._source.size)
         try:
             return decode_picture(data, self._picture, times)
+        except MemoryError:  # the picture may be sound
+            raise
         except Exception as error:
             raise CorruptTileError(
                 f'{self.name}: row 0, column 0: expected a {self._picture.kind} picture, found {error}'

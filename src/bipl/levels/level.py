@@ -284,9 +284,10 @@ class ImageLevel(Image):
         """Have the bytes of tiles that are not cached at hand while inside, in any thread."""
         self._lease.check()
         missing = [tile for tile in tiles if not self._cache.has((self._key, tile))]
-        if not missing or not isinstance(self._source, FarSource):
+        if not missing or not self._gathers:
             return nullcontext()
-        return self._source.gathered(missing)
+        # Not `isinstance`: for a protocol Python 3.12 imports, which it cannot when the interpreter ends.
+        return cast('FarSource', self._source).gathered(missing)
 
     def _read_missing(self, missing: dict[int, list[Use]], bottom: int, walk: Walk | None) -> None:
         """Decode tiles that are not cached, in more than one thread where that is worth its while."""
