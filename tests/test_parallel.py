@@ -149,6 +149,13 @@ def test_a_map_goes_on_where_there_are_no_threads(monkeypatch: pytest.MonkeyPatc
     assert list(ordered_map(str, range(20), max_workers=4)) == list(map(str, range(20)))
 
 
+def test_a_map_takes_no_more_threads_than_it_may_have() -> None:
+    before = threading.active_count()
+    for _ in ordered_map(lambda item: sum(i * item for i in range(1000)), range(2000), max_workers=2):
+        time.sleep(5e-4)  # what is done is waited for again and again
+    assert threading.active_count() <= before + 4
+
+
 def test_helpers_that_cannot_be_had_are_not_counted_on(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")

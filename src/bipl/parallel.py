@@ -20,6 +20,9 @@ R = TypeVar('R')
 MOST_THREADS = 64
 # Seconds after which who waits for a thread of the executor does its work: all of them may wait for that one.
 PATIENCE_S = 0.05
+# Seconds that a thread waits for the next item.  The executor of Python 3.12 starts one more where work comes
+# before the last thread has ended its own, up to all that it may have.
+_LINGERS_S = 0.02
 _executors: list[ThreadPoolExecutor] = []
 _here = threading.local()
 
@@ -127,12 +130,12 @@ class _Line(Generic[T, R]):
         self._function = function
         self._workers = workers
         self._waiting: deque[tuple[Future[R], T]] = deque()
-        self._lock = threading.Lock()
-        self._at_work = self._begun = 0
+        self._lock = threading.Condition(threading.Lock())
+        self._at_work = self._begun = self._lingering = 0
         self._patience_s = PATIENCE_S
 
     def lacks(self, future: 'Future[R]') -> bool:
-        """Whether no thread has come for an item, and none will: it is left to who waits for it."""
+        """Whether no thread has come for an item, nor will soon: it is left to who waits for it then."""
         while not self._begun and not future.done():
             wait([future], self._patience_s)
             if not self._begun and future.cancel():
@@ -148,10 +151,12 @@ class _Line(Generic[T, R]):
         future: Future[R] = Future()
         with self._lock:
             self._waiting.append((future, item))
+            if self._lingering:
+                self._lock.notify()
             is_short = self._at_work < self._workers
             self._at_work += is_short
         if is_short and not start_helpers(self._work, 1):
-            self._work()
+            self._workers, self._patience_s = 0, 0.0
         return future
 
     def _work(self) -> None:
@@ -159,6 +164,10 @@ class _Line(Generic[T, R]):
             self._begun += 1
         while True:
             with self._lock:
+                if not self._waiting:
+                    self._lingering += 1
+                    self._lock.wait(_LINGERS_S)
+                    self._lingering -= 1
                 if not self._waiting:
                     self._at_work -= 1
                     self._begun -= 1
