@@ -130,7 +130,9 @@ class _Line(Generic[T, R]):
         self._function = function
         self._workers = workers
         self._waiting: deque[tuple[Future[R], T]] = deque()
-        self._lock = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        # To wait and to notify only: an interrupt in `Condition.__enter__` would leave the lock taken.
+        self._more = threading.Condition(self._lock)
         self._at_work = self._begun = self._lingering = 0
         self._patience_s = PATIENCE_S
 
@@ -152,7 +154,7 @@ class _Line(Generic[T, R]):
         with self._lock:
             self._waiting.append((future, item))
             if self._lingering:
-                self._lock.notify()
+                self._more.notify()
             is_short = self._at_work < self._workers
             self._at_work += is_short
         if is_short and not start_helpers(self._work, 1):
@@ -166,7 +168,7 @@ class _Line(Generic[T, R]):
             with self._lock:
                 if not self._waiting:
                     self._lingering += 1
-                    self._lock.wait(_LINGERS_S)
+                    self._more.wait(_LINGERS_S)
                     self._lingering -= 1
                 if not self._waiting:
                     self._at_work -= 1
