@@ -11,9 +11,11 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
-from bipl import parallel, sharing
+from bipl import Slide, parallel, sharing
 from bipl.parallel import ordered_map
 from bipl.sharing import settle_run, share_out
+from tests.builders.patterns import noise_image
+from tests.builders.tiff import Directory, build_tiff
 from tests.processes import in_child
 
 
@@ -147,6 +149,13 @@ def test_a_map_goes_on_where_there_are_no_threads(monkeypatch: pytest.MonkeyPatc
     assert list(ordered_map(str, range(20), max_workers=4)) == list(map(str, range(20)))
 
 
+def test_a_map_takes_no_more_threads_than_it_may_have() -> None:
+    before = threading.active_count()
+    for _ in ordered_map(lambda item: sum(i * item for i in range(1000)), range(2000), max_workers=2):
+        time.sleep(5e-4)  # what is done is waited for again and again
+    assert threading.active_count() <= before + 4
+
+
 def test_helpers_that_cannot_be_had_are_not_counted_on(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
@@ -162,6 +171,22 @@ def test_helpers_that_cannot_be_had_are_not_counted_on(monkeypatch: pytest.Monke
     assert (crew._threads, crew._helpers, crew.at_work) == (0, 0, 0)
     together = threading.Barrier(2, timeout=10)  # later there are threads again
     share_out(lambda _: together.wait(), range(2), most_workers=2)
+
+
+def test_maps_and_batches_end_though_all_threads_of_the_executor_wait_for_them() -> None:
+    done, slide = (
+        threading.Event(),
+        Slide.open(build_tiff([Directory(image=noise_image(64, 64, 3), tile=(32, 32))])),
+    )
+    busy = [parallel._executor().submit(done.wait, 20) for _ in range(parallel.MOST_THREADS)]
+    started = time.monotonic()
+    assert list(ordered_map(str, range(20), max_workers=4)) == list(map(str, range(20)))
+    assert len(list(slide.parts([((0, 64), (0, 64))] * 9, max_workers=4))) == 9
+    assert time.monotonic() - started < 10
+    done.set()
+    wait(busy)
+    # Threads that come later find nothing to do.
+    assert list(ordered_map(str, range(20), max_workers=4)) == list(map(str, range(20)))
 
 
 def test_what_a_worker_shares_out_it_does_itself() -> None:

@@ -312,3 +312,19 @@ def test_a_file_that_took_a_closed_ones_descriptor_is_never_read_for_it(path, tm
         np.testing.assert_array_equal(slide.numpy(), image())
     os.close(taken[0])
     np.testing.assert_array_equal(Slide.open(path).numpy(), image())
+
+
+def test_an_open_slide_is_read_when_there_are_no_more_descriptors(tmp_path):
+    path, image = tmp_path / 'flat.tif', noise_image(64, 64, 3)
+    path.write_bytes(build_tiff([Directory(image=image, tile=(32, 32), photometric='rgb')]))
+    resource = pytest.importorskip('resource')
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Slide.open(path) as slide:
+        used = os.open(os.devnull, os.O_RDONLY)
+        os.close(used)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used, before[1]))
+        try:
+            found = slide[:, :]
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        np.testing.assert_array_equal(found, image)

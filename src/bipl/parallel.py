@@ -8,7 +8,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
 from typing import Generic, TypeVar
 
@@ -18,6 +18,11 @@ T = TypeVar('T')
 R = TypeVar('R')
 
 MOST_THREADS = 64
+# Seconds after which who waits for a thread of the executor does its work: all of them may wait for that one.
+PATIENCE_S = 0.05
+# Seconds that a thread waits for the next item.  The executor of Python 3.12 starts one more where work comes
+# before the last thread has ended its own, up to all that it may have.
+_LINGERS_S = 0.02
 _executors: list[ThreadPoolExecutor] = []
 _here = threading.local()
 
@@ -103,7 +108,7 @@ def _mapped_ahead(function: Callable[[T], R], items: Iterable[T], workers: int) 
     def taken() -> R:
         future, item = pending.popleft()
         # In a child that was forked meanwhile nobody is at work, and locks may be taken for ever.
-        return future.result() if os.getpid() == process else function(item)
+        return future.result() if os.getpid() == process and not line.lacks(future) else function(item)
 
     try:
         for item in items:
@@ -126,24 +131,48 @@ class _Line(Generic[T, R]):
         self._workers = workers
         self._waiting: deque[tuple[Future[R], T]] = deque()
         self._lock = threading.Lock()
-        self._at_work = 0
+        # To wait and to notify only: an interrupt in `Condition.__enter__` would leave the lock taken.
+        self._more = threading.Condition(self._lock)
+        self._at_work = self._begun = self._lingering = 0
+        self._patience_s = PATIENCE_S
+
+    def lacks(self, future: 'Future[R]') -> bool:
+        """Whether no thread has come for an item, nor will soon: it is left to who waits for it then."""
+        while not self._begun and not future.done():
+            wait([future], self._patience_s)
+            if not self._begun and future.cancel():
+                self._patience_s = 0.0
+                with self._lock:
+                    if self._waiting and self._waiting[0][0] is future:
+                        self._waiting.popleft()  # it holds its item
+                return True
+        return False
 
     def add(self, item: T) -> 'Future[R]':
         """Let an item wait for its turn."""
         future: Future[R] = Future()
         with self._lock:
             self._waiting.append((future, item))
+            if self._lingering:
+                self._more.notify()
             is_short = self._at_work < self._workers
             self._at_work += is_short
         if is_short and not start_helpers(self._work, 1):
-            self._work()
+            self._workers, self._patience_s = 0, 0.0
         return future
 
     def _work(self) -> None:
+        with self._lock:
+            self._begun += 1
         while True:
             with self._lock:
                 if not self._waiting:
+                    self._lingering += 1
+                    self._more.wait(_LINGERS_S)
+                    self._lingering -= 1
+                if not self._waiting:
                     self._at_work -= 1
+                    self._begun -= 1
                     return
                 future, item = self._waiting.popleft()
             if not future.set_running_or_notify_cancel():

@@ -21,6 +21,7 @@ from bipl.cache import process_cache
 from bipl.geometry import BOTTOM, Placement
 from bipl.levels.need import Need
 from bipl.levels.source import Array
+from bipl.parallel import PATIENCE_S
 from bipl.sharing import settle_run, share_out
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Batch:
         self._errors: dict[int, BaseException] = {}
         self._left = [0] * len(needs)
         self._changed = threading.Condition()
+        self._at_work = 0
         self._level = next((need.level for need in needs if need.level is not None), None)
         uses = self._planned()
         self.rest: deque[Sequence[Use]] = deque(uses)
@@ -251,13 +253,21 @@ class Batch:
 
     def work(self) -> None:
         """Settle tiles until none is left."""
-        while self.rest:
-            length = min(1 + len(self.rest) // _LEFT_TO_OTHERS, _MOST_IN_RUN)
-            run: list[Sequence[Use]] = []
-            with suppress(IndexError):  # another thread was faster
-                while len(run) < length:
-                    run.append(self.rest.popleft())
-            settle_run(self.settle, run)
+        with self._changed:
+            self._at_work += 1
+            self._changed.notify_all()
+        try:
+            while self.rest:
+                length = min(1 + len(self.rest) // _LEFT_TO_OTHERS, _MOST_IN_RUN)
+                run: list[Sequence[Use]] = []
+                with suppress(IndexError):  # another thread was faster
+                    while len(run) < length:
+                        run.append(self.rest.popleft())
+                settle_run(self.settle, run)
+        finally:
+            with self._changed:
+                self._at_work -= 1
+                self._changed.notify_all()
 
     def take(self, i: int, *, helps: bool) -> Array:
         """Return the pixels of a box, once, when they are there.
@@ -265,22 +275,26 @@ class Batch:
         Parameters
         ----------
         helps
-            Whether the caller decodes, too, instead of waiting.
+            Whether the caller decodes, too, instead of waiting.  It does so as well where no helper comes:
+            all threads of the executor may wait for this one.
 
         Raises
         ------
         Exception
             What went wrong with one of its tiles, or in what its pixels were to become.
         """
-        while helps and self._left[i] >= 0 and self.rest:
-            try:
-                uses = self.rest.popleft()
-            except IndexError:
-                break
-            self.settle(uses)
-        if self._left[i] >= 0:
+        while self._left[i] >= 0:
+            if helps and self.rest:
+                try:
+                    uses = self.rest.popleft()
+                except IndexError:
+                    continue
+                self.settle(uses)
+                continue
             with self._changed:
-                self._changed.wait_for(lambda: self._left[i] < 0)
+                helps = not self._changed.wait_for(lambda: self._left[i] < 0 or self._at_work, PATIENCE_S)
+                if not helps:
+                    self._changed.wait_for(lambda: self._left[i] < 0 or not self._at_work)
         if i in self._errors:
             raise self._errors.pop(i)
         result, self._results[i] = self._results[i], None

@@ -197,8 +197,11 @@ class LocalFile(PreadFile):
 
     def _map(self) -> MappedFile | None:
         """Map the file, if its file system can; of threads that do so at once each may have a map."""
-        closings = self._closings
-        descriptor = os.dup(self._check_open())
+        closings, opened = self._closings, self._check_open()
+        try:
+            descriptor = os.dup(opened)
+        except OSError:  # the process has no more of them, or another thread has closed it since
+            return None
         try:
             self._check_open(closings)  # else it may be of the next file with this number
             mapped = MappedFile(self.name, self.path, descriptor)
