@@ -256,6 +256,54 @@ def test_helpers_go_where_others_need_the_core_and_come_back() -> None:
     assert sharing._crews[0].at_work == 0
 
 
+def test_callers_who_take_turns_do_little_work_themselves_and_are_helped_again_soon() -> None:
+    """A core that another caller left for a moment is not worth calling a helper for."""
+
+    def shares(seen: set[int]) -> None:
+        share_out(lambda _: seen.add(threading.get_ident()) or time.sleep(0.001), range(6), most_workers=2)
+
+    begun, over = threading.Event(), threading.Event()
+
+    def other() -> None:
+        share_out(lambda _: begun.set() or over.wait(10), range(1), most_workers=2)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert begun.wait(10)
+    beside: set[int] = set()
+    shares(beside)  # two callers, two cores
+    over.set()
+    thread.join()
+    soon: set[int] = set()
+    shares(soon)
+    assert beside == soon == {threading.get_ident()}
+    time.sleep(2 * sharing._LATELY_S)
+    later: set[int] = set()
+    shares(later)
+    assert len(later) == 2
+
+
+def test_errors_of_work_that_a_caller_does_alone_leave_nothing_counted() -> None:
+    crew = sharing._crews[0]
+    crew._lately, crew._lately_until_s = 2, time.perf_counter() + 60
+    before = crew.at_work, crew._callers
+    done: list[int] = []
+
+    def fails(item: int) -> None:
+        done.append(item)
+        if item == 2:
+            raise ValueError('2')
+
+    try:
+        with pytest.raises(ValueError, match='2'):
+            share_out(fails, range(5), [7], most_workers=2)
+    finally:
+        crew._lately = 0
+    assert done == [0, 1, 2]
+    assert (crew.at_work, crew._callers) == before
+    assert not sharing._here.is_counted
+
+
 def test_calls_inside_of_a_call_send_no_helper_away() -> None:
     seen: list[int] = []
 

@@ -9,9 +9,10 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from itertools import chain, count
+from time import perf_counter
 from typing import Any, Generic, TypeVar
 
 from bipl.parallel import MOST_THREADS, at_fork, is_worker, mark_worker
@@ -22,6 +23,10 @@ T = TypeVar('T')
 _CALLED_EACH = 16
 # Seconds that helpers are waited for after Ctrl-C: longer than a tile takes to decode.
 _INTERRUPTED_S = 0.5
+# Items that are soon done: no helper is called for them later, when there is a core after all.
+_FEW = 64
+# Seconds for which a caller counts that is done with a read: most go on with the next one at once.
+_LATELY_S = 5e-3
 _here = threading.local()
 
 
@@ -34,21 +39,35 @@ class _Crew:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # a signal's handler or a finalizer may read while this thread has it
-        self.at_work = self._helpers = self._threads = 0
+        self.at_work = self._callers = self._helpers = self._threads = 0
+        self._lately, self._lately_until_s = 0, 0.0
         self._errands: queue.SimpleQueue[_Errand] = queue.SimpleQueue()
 
-    def enter(self, errand: '_Errand') -> None:
-        """Count the caller of an errand in, and call helpers, up to what it wants."""
+    def enter(self, caller: '_Caller') -> None:
+        """Count a caller in."""
         with self._lock:
-            self.at_work += errand.callers
-            errand.counted = errand.callers
-        self.call(errand)
+            self.at_work += caller.callers
+            self._callers += caller.callers
+            caller.counted = caller.callers
+            self._remember_callers()
+
+    def _remember_callers(self) -> None:
+        """Have as many callers count for a while; under the lock."""
+        now_s = perf_counter()
+        if self._callers >= self._lately or now_s > self._lately_until_s:
+            self._lately, self._lately_until_s = self._callers, now_s + _LATELY_S
+
+    def is_full(self, most: int) -> bool:
+        """Whether there have been so many callers lately that there is no core for helpers."""
+        return self._lately >= most and perf_counter() < self._lately_until_s
 
     def call(self, errand: '_Errand') -> None:
         """Call helpers while there are fewer at work than the errand may have."""
         with self._lock:
             wanted = errand.wanted + errand.callers - errand.counted
-            helpers = max(0, min(wanted, errand.most - self.at_work, MOST_THREADS - self._helpers))
+            others = self._lately - self._callers if perf_counter() < self._lately_until_s else 0
+            spare = errand.most - self.at_work - max(others, 0)
+            helpers = max(0, min(wanted, spare, MOST_THREADS - self._helpers))
             errand.counted += helpers
             self.at_work += helpers
             self._helpers += helpers
@@ -87,12 +106,14 @@ class _Crew:
             self._helpers -= is_spared
         return is_spared
 
-    def leave(self, errand: '_Errand') -> None:
-        """Count the caller of an errand and its helpers out."""
+    def leave(self, caller: '_Caller') -> None:
+        """Count a caller and its helpers out."""
         with self._lock:
-            self.at_work -= errand.counted
-            self._helpers -= max(0, errand.counted - errand.callers)
-            errand.counted = 0
+            self._remember_callers()
+            self.at_work -= caller.counted
+            self._callers -= min(caller.counted, caller.callers)
+            self._helpers -= max(0, caller.counted - caller.callers)
+            caller.counted = 0
 
     def _help(self) -> None:
         mark_worker()
@@ -149,33 +170,47 @@ class _Runs(Generic[T]):
             run.clear()
 
 
-class _Errand:
+class _Caller:
+    """Who works off items.
+
+    Attributes
+    ----------
+    callers
+        1, or 0 where it is at work on others already, or helps with some.
+    counted
+        How many of those at work are here, the caller among them.
+    """
+
+    __slots__ = ('callers', 'counted')
+
+    def __init__(self, callers: int) -> None:
+        self.callers, self.counted = callers, 0
+
+
+class _Errand(_Caller):
     """Items that are worked off by the caller and by who joins until it is over.
 
     Attributes
     ----------
     most, wanted
         How many threads may be at work in all while helpers join, and how many helpers there is work for.
-    callers
-        1, or 0 where the caller is at work on another errand already, or helps with one.
-    counted
-        How many of those at work are here, the caller among them.
     error
         Of a helper.
     """
 
     __slots__ = (
         *('_at_work', '_function', '_last', '_lock', '_runs'),
-        *('callers', 'counted', 'error', 'most', 'wanted'),
+        *('error', 'most', 'wanted'),
     )
 
     def __init__(self, function: Callable[[Any], object], runs: _Runs[Any], most: int, callers: int) -> None:
-        self.most, self.wanted, self.callers = most, len(runs) - 1, callers
+        super().__init__(callers)
+        self.most, self.wanted = most, len(runs) - 1
         self._function: Callable[[Any], object] | None = function
         self._runs = runs
         self._lock = threading.Lock()
         self._last: threading.Lock | None = None
-        self._at_work = self.counted = 0
+        self._at_work = 0
         self.error: BaseException | None = None
 
     def join(self, crew: _Crew) -> None:
@@ -240,9 +275,12 @@ def share_out(
     process, length = os.getpid(), len(items) + len(last)
     if most_workers <= 1 or length < 2 or is_worker():
         most_workers = 1
-    is_counted = getattr(_here, 'is_counted', False)
+    crew, is_counted = _crews[0], getattr(_here, 'is_counted', False)
+    if length <= _FEW and not is_counted and crew.is_full(most_workers):
+        _work_alone(crew, function, chain(items, last))
+        return
     runs = _Runs(items, last, min(most_workers, max(length, 1)))
-    crew, errand = _crews[0], _Errand(function, runs, most_workers, callers=not is_counted)
+    errand = _Errand(function, runs, most_workers, callers=not is_counted)
 
     def call_again(done: int) -> bool:
         is_short = not done % _CALLED_EACH and crew.at_work < most_workers and runs.are_left
@@ -254,6 +292,7 @@ def share_out(
     try:
         _here.is_counted = True
         crew.enter(errand)
+        crew.call(errand)
         _work_off(function, runs, call_again)
     except KeyboardInterrupt:
         runs.clear()
@@ -272,6 +311,20 @@ def share_out(
         return
     if errand.error is not None:
         raise errand.error
+
+
+def _work_alone(crew: _Crew, function: Callable[[T], object], items: Iterable[T]) -> None:
+    """Call a function for few items, in order, where no helper could come before they are done."""
+    process, caller = os.getpid(), _Caller(1)
+    try:
+        _here.is_counted = True
+        crew.enter(caller)
+        for item in items:
+            function(item)
+    finally:
+        _here.is_counted = False
+        if os.getpid() == process:
+            crew.leave(caller)
 
 
 def _work_off(function: Callable[[T], object], runs: _Runs[T], goes_on: Callable[[int], bool]) -> None:
