@@ -233,6 +233,23 @@ def test_who_reads_amid_the_bookkeeping_waits_for_nobody() -> None:
     assert not tiles._flights
 
 
+def test_an_interrupt_amid_the_beginning_leaves_no_flight_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other threads would look for each of them for a second."""
+    tiles = TileCache(10**6)
+    begun: list[Flight] = []
+
+    def interrupted() -> Flight:
+        if len(begun) == 2:
+            raise Interrupted
+        begun.append(Flight())
+        return begun[-1]
+
+    monkeypatch.setattr(cache, 'Flight', interrupted)
+    with pytest.raises(Interrupted):
+        tiles.begin(['a', 'b', 'c'])
+    assert not tiles._flights
+
+
 def test_a_tile_that_lands_twice_has_landed() -> None:
     """As in a child that was forked meanwhile, which makes all anew."""
     tiles = TileCache(10**6)

@@ -164,9 +164,10 @@ class TileCache:
             flights = self._flights
             for key in keys:
                 if not (key in self._tiles or key in self._kept or (key in flights and self._expects(key))):
-                    mine[key] = flights[key] = Flight()
+                    mine[key] = Flight()
             self._misses += len(mine)
             self._made += len(mine)
+            flights |= mine  # at once: who waits for one that an interrupt has left here does so for a second
         return mine
 
     def land(self, mine: dict[Hashable, Flight], key: Hashable, tile: Tile | None) -> None:
