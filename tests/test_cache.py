@@ -188,6 +188,79 @@ def test_who_waits_for_a_tile_that_was_never_made_makes_it() -> None:
     assert (found[0] == 3).all()
 
 
+def test_who_helps_waits_for_no_tile_of_whom_it_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A finalizer may read in a helper; who has begun the tiles waits for that one, or for one who does."""
+    monkeypatch.setattr(flight, '_LOOKED_AFTER_S', 0.01)
+    tiles = TileCache(10**6)
+    mine = tiles.begin(['key'])
+    found: list[np.ndarray | None] = []
+
+    def read(caller: int) -> None:
+        monkeypatch.setitem(flight.helping, threading.get_ident(), caller)
+        found.append(tiles.get('key', tile, 3))
+
+    for caller in (threading.get_ident(), -1):
+        assert ended(threading.Thread(target=read, args=(caller,)))
+        monkeypatch.setitem(flight._waiting, threading.get_ident(), -1)
+        tiles.end(mine, tile().nbytes)
+        tiles.clear()
+        mine = tiles.begin(['key'])
+    assert [pixels is not None and int(pixels.max()) for pixels in found] == [3, 3]
+
+
+def test_who_reads_amid_the_bookkeeping_waits_for_nobody() -> None:
+    """A finalizer or a handler, while another thread has to wait for the lock before its tile is there."""
+    tiles = TileCache(10**6)
+    is_begun, goes_on = threading.Event(), threading.Event()
+
+    def make() -> np.ndarray:
+        is_begun.set()
+        goes_on.wait(10)
+        return tile(3)
+
+    def interrupted() -> None:
+        with tiles._lock:
+            assert tiles.is_held
+            goes_on.set()
+            tiles.get('key', tile, 3)
+
+    maker = threading.Thread(target=tiles.get, args=('key', make), daemon=True)
+    maker.start()
+    assert is_begun.wait(10)
+    assert ended(threading.Thread(target=interrupted, daemon=True))
+    maker.join(10)
+    assert not tiles.is_held
+    assert not tiles._flights
+
+
+def test_an_interrupt_amid_the_beginning_leaves_no_flight_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other threads would look for each of them for a second."""
+    tiles = TileCache(10**6)
+    begun: list[Flight] = []
+
+    def interrupted() -> Flight:
+        if len(begun) == 2:
+            raise Interrupted
+        begun.append(Flight())
+        return begun[-1]
+
+    monkeypatch.setattr(cache, 'Flight', interrupted)
+    with pytest.raises(Interrupted):
+        tiles.begin(['a', 'b', 'c'])
+    assert not tiles._flights
+
+
+def test_a_tile_that_lands_twice_has_landed() -> None:
+    """As in a child that was forked meanwhile, which makes all anew."""
+    tiles = TileCache(10**6)
+    mine = tiles.begin(['absent', 'there'])
+    for _ in range(2):
+        tiles.land(mine, 'absent', None)
+        tiles.land(mine, 'there', tile())
+    tiles.end(mine, tile().nbytes)
+    assert (tiles.was_passed('absent'), tiles.was_passed('there')) == (False, True)
+
+
 def test_flights_begun_together_are_looked_for_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits looks whether the thread is at it; it is at others first."""
     monkeypatch.setattr(flight, '_LOOKED_AFTER_S', 0.01)

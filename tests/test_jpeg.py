@@ -1,6 +1,7 @@
 """JPEG streams: broken ones are never read as grey, and padded ones are not broken."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -37,6 +38,17 @@ BROKEN: dict[str, Callable[[bytes], bytes]] = {
 def test_a_stream_that_breaks_off_is_an_error_not_grey(damage: Callable[[bytes], bytes]) -> None:
     with pytest.raises((ValueError, RuntimeError)):
         jpeg.decode(damage(stream()), RGB, IMAGE.shape[:2])
+
+
+def test_a_stream_that_is_cut_in_its_head_says_nothing_of_the_next() -> None:
+    """What is noted of one is taken for those that begin as it does."""
+    data = stream()
+    whole = jpeg.decode(data, replace(RGB, noted={}), IMAGE.shape[:2])
+    for size in range(data.index(b'\xff\xda') + 14):
+        form = replace(RGB, noted={})
+        with suppress(ValueError, RuntimeError, IndexError):
+            jpeg.decode(data[:size], form, IMAGE.shape[:2])
+        np.testing.assert_array_equal(jpeg.decode(data, form, IMAGE.shape[:2]), whole)
 
 
 @pytest.mark.parametrize('padding', [b'\0', b'\0' * 15, b'\x20' * 4])

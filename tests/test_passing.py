@@ -11,6 +11,7 @@ import bipl
 from bipl import CorruptTileError, Slide
 from bipl.cache import process_cache
 from bipl.levels import passing
+from bipl.levels.decoding import TileDecoder
 from bipl.levels.passing import Passing
 from tests.builders.patterns import smooth_image
 from tests.builders.svs import build_svs
@@ -151,6 +152,62 @@ def test_a_read_inside_of_a_read_has_memory_of_its_own(
 
     monkeypatch.setattr(module, 'paste', nested)
     np.testing.assert_array_equal(slide[tile_box(1, 1)], expected[tile_box(1, 1)])
+
+
+def test_a_finalizer_in_a_helper_reads_the_tile_that_this_one_is_at(
+    monkeypatch: pytest.MonkeyPatch, expected: np.ndarray
+) -> None:
+    monkeypatch.setattr('bipl.levels.passing.FIRST_BYTES', 2**20)
+    decode = TileDecoder.decode_into
+    row = slice(TILE, 2 * TILE), slice(0, 4 * TILE)
+    caller, is_read = threading.current_thread(), threading.Event()
+    found: list[np.ndarray] = []
+    process_cache().clear()
+
+    class Reading:
+        def __del__(self) -> None:
+            found.append(slide[tile_box(1, 1)])
+            is_read.set()
+
+    def decode_slowly(self: TileDecoder, tile: int, needed: int, out: np.ndarray) -> np.ndarray | None:
+        if threading.current_thread() is caller:
+            is_read.wait(10)  # so that a helper has to do the rest
+        elif tile == COLUMNS + 1:
+            Reading()
+        return decode(self, tile, needed, out)
+
+    def read() -> None:
+        nonlocal caller
+        caller = threading.current_thread()
+        np.testing.assert_array_equal(slide[row], expected[row])
+
+    with bipl.env(threads=2, jpeg_parts=False), Slide.open(DATA) as slide:
+        monkeypatch.setattr(TileDecoder, 'decode_into', decode_slowly)
+        thread = threading.Thread(target=read, daemon=True)
+        thread.start()
+        thread.join(5)
+        assert not thread.is_alive()
+    np.testing.assert_array_equal(found[0], expected[tile_box(1, 1)])
+
+
+@pytest.mark.parametrize('is_batch', [False, True])
+def test_a_finalizer_amid_the_bookkeeping_of_the_cache_reads_by_itself(
+    expected: np.ndarray, *, is_batch: bool
+) -> None:
+    """Helpers would wait for a lock that this thread holds."""
+    found: list[np.ndarray] = []
+    corner = slice(0, 500)
+
+    def read() -> None:
+        with process_cache()._lock:
+            found.append(slide.read_batch([(250, 250)], 500)[0] if is_batch else slide[corner, corner])
+
+    with bipl.env(threads=4), Slide.open(bytes(bytearray(DATA))) as slide:
+        thread = threading.Thread(target=read, daemon=True)
+        thread.start()
+        thread.join(5)
+        assert not thread.is_alive()
+    np.testing.assert_array_equal(found[0], expected[corner, corner])
 
 
 def test_results_are_never_the_memory_of_tiles(slide: Slide) -> None:

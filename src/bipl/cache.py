@@ -132,10 +132,9 @@ class TileCache:
 
     def _count(self) -> None:
         """Sum up what is held: a sum that is kept goes wrong where a signal's exception interrupts it."""
-        self._uncounted = 0
+        self._uncounted, self._passed_bytes = 0, sum(self._passed.values())
         self._kept_bytes = sum(tile.nbytes for tile in list(self._kept.values()))
         self._size_bytes = self._kept_bytes + sum(tile.nbytes for tile in list(self._tiles.values()))
-        self._passed_bytes = sum(self._passed.values())
 
     def has(self, key: Hashable) -> bool:
         """Whether a tile is there; that it was asked for counts as nothing."""
@@ -148,8 +147,7 @@ class TileCache:
 
     def _expects(self, key: Hashable) -> bool:
         """See `expects`; under the lock."""
-        flight = self._flights.get(key)
-        if flight is None:
+        if (flight := self._flights.get(key)) is None:
             return False
         flight.expect()
         return self._flights.get(key) is flight  # else it has ended meanwhile, and knew of nobody
@@ -166,17 +164,16 @@ class TileCache:
             flights = self._flights
             for key in keys:
                 if not (key in self._tiles or key in self._kept or (key in flights and self._expects(key))):
-                    mine[key] = flights[key] = Flight()
+                    mine[key] = Flight()
             self._misses += len(mine)
             self._made += len(mine)
+            flights |= mine  # at once: who waits for one that an interrupt has left here does so for a second
         return mine
 
     def land(self, mine: dict[Hashable, Flight], key: Hashable, tile: Tile | None) -> None:
-        """Let go of a tile that was made, None for an absent one; keep a copy if other threads wait for it.
-
-        Any thread may do so.
-        """
-        flight = mine[key]
+        """Let go of a tile that any thread made, None for an absent one; copy it if others wait for it."""
+        if (flight := mine.get(key)) is None:  # a child that was forked meanwhile makes all anew
+            return
         if tile is not None and not flight.is_awaited:
             if self._flights.get(key) is flight:
                 self._flights.pop(key, None)
@@ -204,12 +201,16 @@ class TileCache:
         """Whether this thread is inside `sweep`."""
         return self._here.is_sweep
 
+    @property
+    def is_held(self) -> bool:
+        """Whether a handler or finalizer came amid this; it waits for no others, who may want the lock."""
+        return bool(self._lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001 - as in `Condition`
+
     def peek(self, wanted: Iterable[tuple[Hashable, int]]) -> list[Tile | None]:
         """Return the tiles of keys that are there, of as many rows; that others are not counts as nothing."""
         with self._lock:
             found = [self._found(key, rows) for key, rows in wanted]
-            for tile in found:
-                self._hits += tile is not None
+            self._hits += sum(tile is not None for tile in found)
         return found
 
     def _found(self, key: Hashable, rows: int, *, waited: bool = False) -> Tile | None:
@@ -261,7 +262,7 @@ class TileCache:
                 if mine is not None:
                     self._end(key, mine)
             waited = True
-            if not flight.wait():
+            if self.is_held or not flight.wait():
                 self._end(key, flight)
 
     def _end(self, key: Hashable, flight: Flight) -> None:
@@ -341,8 +342,7 @@ class TileCache:
         tiles[key] = tile
         tiles.move_to_end(key)
         self._size_bytes += more_bytes
-        if tiles is self._kept:
-            self._kept_bytes += more_bytes
+        self._kept_bytes += more_bytes if tiles is self._kept else 0
 
     def _evicted(self) -> Tile:
         """Let go of the tile whose turn it is; those that were asked for again are kept, up to their part."""

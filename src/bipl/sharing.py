@@ -15,6 +15,7 @@ from itertools import chain, count
 from time import perf_counter
 from typing import Any, Generic, TypeVar
 
+from bipl.flight import helping
 from bipl.parallel import MOST_THREADS, at_fork, is_worker, mark_worker
 
 T = TypeVar('T')
@@ -199,7 +200,7 @@ class _Errand(_Caller):
     """
 
     __slots__ = (
-        *('_at_work', '_function', '_last', '_lock', '_runs'),
+        *('_at_work', '_caller', '_function', '_last', '_lock', '_runs'),
         *('error', 'most', 'wanted'),
     )
 
@@ -211,6 +212,7 @@ class _Errand(_Caller):
         self._lock = threading.Lock()
         self._last: threading.Lock | None = None
         self._at_work = 0
+        self._caller = threading.get_ident()
         self.error: BaseException | None = None
 
     def join(self, crew: _Crew) -> None:
@@ -221,11 +223,13 @@ class _Errand(_Caller):
                 return
             self._at_work += 1
         try:
+            helping[threading.get_ident()] = self._caller
             _work_off(function, self._runs, lambda _: not crew.spares(self))
         except BaseException as error:  # noqa: BLE001 - the caller raises it
             self.error = error
         finally:
             del function
+            helping.pop(threading.get_ident(), None)
             with self._lock:
                 self._at_work -= 1
                 if self._last is not None and not self._at_work:
@@ -247,6 +251,7 @@ _crews: list[_Crew] = [_Crew()]
 
 def _forget() -> None:
     _crews[0] = _Crew()
+    helping.clear()
     _here.is_counted = False
     mark_worker(is_one=False)
 

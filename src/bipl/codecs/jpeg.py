@@ -196,7 +196,8 @@ def plan_of(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Plan:
     row_height = 0 if has_restarts else head.row_height
     start = _start(form, input_colours(head, form))
     plan = Plan(head, _output_space(head, form), is_expected, start, row_height)
-    form.noted[shape] = bytes(data[: head.size]), plan
+    if head.size <= len(data):  # else its head is cut off, and may be of less than whole ones say
+        form.noted[shape] = bytes(data[: head.size]), plan
     return plan
 
 

@@ -342,6 +342,7 @@ def read_into(needs: Sequence[Need], outs: Sequence[Array] | Array, max_workers:
         The error of the first box that has one, level by level; the others are read.
     """
     batches: list[Batch] = []
+    workers = 1 if process_cache().is_held else max_workers  # helpers would wait for this thread
     for numbers in _by_level(needs):
         own = list(_batches([needs[i] for i in numbers], [outs[i] for i in numbers]))
         for batch, following in pairwise(own):
@@ -351,7 +352,7 @@ def read_into(needs: Sequence[Need], outs: Sequence[Array] | Array, max_workers:
     for batch in batches:
         try:
             batch.begin()
-            share_out(batch.settle, list(batch.rest), most_workers=max_workers)
+            share_out(batch.settle, list(batch.rest), most_workers=workers)
             batch.check()
         except Exception as error:  # noqa: BLE001 - raised below, when the others are read
             first = first or error

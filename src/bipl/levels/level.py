@@ -291,7 +291,8 @@ class ImageLevel(Image):
 
     def _read_missing(self, missing: dict[int, list[Use]], bottom: int, walk: Walk | None) -> None:
         """Decode tiles that are not cached, in more than one thread where that is worth its while."""
-        is_shared = self._is_costly and len(missing) * self._tile_bytes >= _LEAST_SHARED_BYTES
+        is_much = self._is_costly and len(missing) * self._tile_bytes >= _LEAST_SHARED_BYTES
+        is_shared = is_much and not self._cache.is_held  # else helpers would wait for this thread
         workers = (self.settings.threads or usable_cores()) if is_shared else 1
         with self.gathered(missing) if self._gathers else _AT_HAND:
             self._tiles.lay_all(missing, bottom, walk, most_workers=workers)
