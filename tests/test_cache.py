@@ -2,6 +2,7 @@
 
 import gc
 import threading
+from collections.abc import Callable
 from functools import partial
 from random import Random
 
@@ -13,6 +14,15 @@ from bipl.cache import TileCache
 from bipl.flight import Flight
 
 SHAPE = (10, 12, 3)
+
+
+def in_threads(read: Callable[[int], None]) -> None:
+    """Call a function in six threads, each with a number of its own."""
+    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def tile(value: int = 0) -> np.ndarray:
@@ -115,11 +125,7 @@ def test_readers_never_see_the_next_tile_in_their_memory() -> None:
             if not (part == number).all():
                 wrong.append(number)
 
-    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(read)
     assert wrong == []
 
 
@@ -300,11 +306,7 @@ def test_threads_that_begin_overlapping_tiles_make_each_once() -> None:
                 if pixels is None or not (pixels == number).all():
                     wrong.append(number)
 
-    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(read)
     assert wrong == []
     assert not tiles._flights
 

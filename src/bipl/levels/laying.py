@@ -81,9 +81,10 @@ class TileLaying:
         What another thread is at is left for the end, when that is done with it.
         """
         passing, later = self._passing, list[list[Use]]()
+        lays = partial(self._lays_first, bottom=bottom, walk=walk)
 
         def lay(uses: list[Use]) -> None:
-            if not self._lays_first(uses, bottom, walk):
+            if not lays(uses):
                 later.append(uses)
 
         if walk is None and passing is not None and not self._decoder.decodes_parts:
@@ -91,6 +92,7 @@ class TileLaying:
             if passing.lets_go(keys):
                 later.extend(self._let_all_pass(passing, keys, bottom, most_workers))
                 missing = {}
+            lays = partial(self._lays_kept, bottom=bottom)
         _share_out(lay, missing.values(), bottom, most_workers)
         for uses in later:
             self.lay(uses, bottom, walk)
@@ -117,10 +119,7 @@ class TileLaying:
         (_, box, place), passing = uses[0], self._passing
         key = self._key, place.tile
         if passing is None or passing.keeps(key, box, place, walk):
-            is_begun = self._is_cached and self._cache.expects(key)
-            if not is_begun:
-                self._paste(uses, self.tile_at(place, bottom))
-            return not is_begun
+            return self._lays_kept(uses, bottom)
         if self._decoder.decodes_parts and len(uses) == 1 and self._lays_part(passing, uses[0]):
             return True
         if walk is not None and self._decoder.is_rowwise:
@@ -133,6 +132,14 @@ class TileLaying:
         finally:
             self._cache.end(mine, passing.tile_bytes)
         return True
+
+    def _lays_kept(self, uses: Sequence[Use], bottom: int) -> bool:
+        """Lay a tile that is kept, see `_lays_first`."""
+        place = uses[0][2]
+        is_begun = self._is_cached and self._cache.expects((self._key, place.tile))
+        if not is_begun:
+            self._paste(uses, self.tile_at(place, bottom))
+        return not is_begun
 
     def _lays_part(self, passing: Passing, use: Use) -> bool:
         """Decode what a box sees of a tile, less than all, into its array, and say whether that could be."""
