@@ -1,12 +1,18 @@
-"""Children of the test process."""
+"""The test process: its children, and the files that it has open."""
 
+import gc
 import os
 import pickle
 import select
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+DESCRIPTORS = Path('/proc/self/fd')
+
+lists_descriptors = pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason='looks for open files in /proc')
 
 LIMIT_S = 30
 
@@ -31,3 +37,18 @@ def in_child(function: Callable[[], object]) -> object:
     finally:
         os.close(reading)
         os.waitpid(child, 0)
+
+
+def opened_in(folder: Path) -> list[Path]:
+    """The files below a folder that this process has open, each as often as it has.
+
+    Descriptors of anything else are not looked at: threads of other tests may close theirs at any time.
+    """
+    gc.collect()
+    targets = []
+    for descriptor in list(DESCRIPTORS.iterdir()):
+        try:
+            targets.append(descriptor.readlink())
+        except FileNotFoundError:  # closed by now, as the one is that lists the others
+            continue
+    return sorted(target for target in targets if target.is_relative_to(folder.resolve()))

@@ -1,6 +1,5 @@
 """The OpenSlide driver against openslide-python: pixels, properties, extras; folders; what it refuses."""
 
-import gc
 import shutil
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.svs import build_svs
 from tests.builders.tiff import Directory, build_tiff
 from tests.peers import needs_openslide, openslide
+from tests.processes import lists_descriptors, opened_in
 from tests.real import needs_slides, slide_path
 
 pytestmark = needs_openslide
@@ -136,20 +136,15 @@ def test_a_broken_tile_does_not_spoil_the_reads_of_other_threads(tmp_path: Path)
         assert all(threads.map(read, range(120)))
 
 
+@lists_descriptors
 def test_no_handle_is_left_open(tmp_path: Path) -> None:
     path = tmp_path / 'slide.svs'
     path.write_bytes(build_svs(smooth_image(300, 300), downsamples=(1,)))
-
-    def descriptors() -> int:
-        gc.collect()
-        return len(list(Path('/proc/self/fd').iterdir()))
-
-    before = descriptors()
     for _ in range(50):
         with Slide.open(path, driver='openslide') as slide:
             slide.numpy()
         path.touch()
-    assert descriptors() <= before + 2
+    assert len(opened_in(tmp_path)) <= 2
 
 
 def test_a_changed_file_is_opened_anew(tmp_path: Path) -> None:

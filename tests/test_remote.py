@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import logging
-import os
 import pickle
 import subprocess
 import sys
@@ -31,7 +29,7 @@ from tests.builders.patterns import noise_image, smooth_image
 from tests.builders.svs import build_svs
 from tests.builders.tiff import Directory, build_tiff
 from tests.peers import needs_web
-from tests.processes import in_child
+from tests.processes import in_child, lists_descriptors, opened_in
 from tests.web_server import Asked, Web, serving, wait_until
 
 pytestmark = needs_web
@@ -642,7 +640,7 @@ def test_chains_of_file_systems_are_read(tmp_path: Path, web: Web) -> None:
             np.testing.assert_array_equal(slide[BOX], IMAGE[BOX])
 
 
-@pytest.mark.skipif(not Path('/proc/self/fd').exists(), reason='open files are counted by /proc')
+@lists_descriptors
 @pytest.mark.parametrize('ends', ['closed', 'dropped'])
 def test_archives_are_closed_with_their_slides_and_opened_anew(tmp_path: Path, ends: str) -> None:
     import zipfile
@@ -661,10 +659,7 @@ def test_archives_are_closed_with_their_slides_and_opened_anew(tmp_path: Path, e
         if ends == 'closed':
             source.close()
         del source
-        gc.collect()
-        wait_until(
-            lambda: not any('a.zip' in os.path.realpath(one) for one in Path('/proc/self/fd').iterdir())
-        )
+        wait_until(lambda: not opened_in(tmp_path))
 
 
 def test_a_call_that_was_given_up_disturbs_no_later_one() -> None:

@@ -16,6 +16,7 @@ from bipl.cache import process_cache
 from bipl.storage.local import open_file
 from tests.builders.patterns import noise_image
 from tests.builders.tiff import Directory, build_tiff
+from tests.processes import lists_descriptors, opened_in
 
 accesses = pytest.mark.parametrize('access', ['mmap', 'pread'])
 _LONG_AGO = time.time() - 3600
@@ -65,17 +66,13 @@ def test_a_closed_slide_stays_closed_when_its_file_is_opened_again(path, access)
                 picture[:4, :4]
 
 
-@pytest.mark.skipif(not os.path.isdir('/proc/self/fd'), reason='counts descriptors in /proc')  # noqa: PTH112
+@lists_descriptors
 @accesses
 def test_the_file_itself_is_closed(path, access):
-    def opened() -> list[str]:
-        links = [f'/proc/self/fd/{name}' for name in os.listdir('/proc/self/fd')]  # noqa: PTH208
-        return [os.readlink(link) for link in links if os.path.lexists(link)]  # noqa: PTH115
-
     for _ in range(3):
         with Slide.open(path, access=access) as slide:
             slide[:4, :4]
-        assert str(path) not in opened()
+        assert opened_in(path.parent) == []
 
 
 def test_a_file_with_another_content_is_read_anew(path):

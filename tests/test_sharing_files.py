@@ -21,12 +21,13 @@ from tests.builders.broken import BROKEN_FILES
 from tests.builders.patterns import noise_image
 from tests.builders.svs import build_svs
 from tests.builders.tiff import Directory, build_tiff
+from tests.processes import lists_descriptors, opened_in
 
 Array = np.ndarray[Any, Any]
 
 accesses = pytest.mark.parametrize('access', ['mmap', 'pread'])
 
-pytestmark = pytest.mark.skipif(not os.path.isdir('/proc/self/fd'), reason='counts descriptors in /proc')  # noqa: PTH112
+pytestmark = lists_descriptors
 
 
 @pytest.fixture(autouse=True)
@@ -48,11 +49,6 @@ def close_idle_files() -> None:
             idle.release(file, keep=False)
 
 
-def descriptors() -> int:
-    gc.collect()
-    return len(os.listdir('/proc/self/fd'))  # noqa: PTH208 - a number only
-
-
 def image(seed: int = 0) -> Array:
     return noise_image(48, 64, 3, seed=seed)
 
@@ -71,48 +67,45 @@ def path(tmp_path) -> Path:
 @accesses
 def test_opening_a_file_twice_opens_it_once(path, access):
     slides = [Slide.open(path, access=access)]
-    before = descriptors()
+    before = opened_in(path.parent)
     slides += [Slide.open(source, access=access) for source in (path, str(path), path)]
-    assert descriptors() == before
+    assert opened_in(path.parent) == before
 
 
 def test_a_relative_path_shares_the_file_too(path, monkeypatch):
     slides = [Slide.open(path)]
-    before = descriptors()
+    before = opened_in(path.parent)
     monkeypatch.chdir(path.parent)
     slides.append(Slide.open(path.name))
-    assert descriptors() == before
+    assert opened_in(path.parent) == before
 
 
 @accesses
 def test_the_last_to_close_closes_the_file(path, access):
-    before = descriptors()
     slides = [Slide.open(path, access=access) for _ in range(3)]
-    opened = descriptors()
+    opened = opened_in(path.parent)
     counts = []
     for slide in slides:
         slide.close()
-        counts.append(descriptors())
-    assert counts == [opened, opened, before]
+        counts.append(opened_in(path.parent))
+    assert counts == [opened, opened, []]
 
 
 @accesses
 def test_opening_and_closing_leaks_no_descriptor(path, access):
-    before = descriptors()
     for _ in range(200):
         with Slide.open(path, access=access) as slide:
             slide[:5, :5]
-    assert descriptors() == before
+    assert opened_in(path.parent) == []
 
 
 def test_opening_bytes_and_file_objects_leaks_no_descriptor(path):
-    before = descriptors()
     for _ in range(200):
         with path.open('rb') as file, Slide.open(file) as slide:
             slide[:5, :5]
         with Slide.open(path.read_bytes()) as slide:
             slide[:5, :5]
-    assert descriptors() == before
+    assert opened_in(path.parent) == []
 
 
 def test_failing_to_open_leaks_no_descriptor(tmp_path):
@@ -120,22 +113,21 @@ def test_failing_to_open_leaks_no_descriptor(tmp_path):
     for i, broken in enumerate(broken for broken in BROKEN_FILES if '100,000' not in broken.name):
         paths.append(tmp_path / f'{i}.tif')
         paths[-1].write_bytes(broken.data)
-    before = descriptors()
     for _ in range(4):
         for path in paths:
             with suppress(BiplError):
                 Slide.open(path)[:9, :9]
     close_idle_files()
-    assert descriptors() == before
+    assert opened_in(tmp_path) == []
 
 
 def test_an_extra_has_no_descriptor_of_its_own(tmp_path):
     path = tmp_path / 'a.svs'
     path.write_bytes(build_svs(image(), downsamples=(1,), tile=16))
     with Slide.open(path) as slide:
-        before = descriptors()
+        before = opened_in(tmp_path)
         assert [slide.extra(name).ndim for name in slide.extras] == [3, 3, 3]
-        assert descriptors() == before
+        assert opened_in(tmp_path) == before
 
 
 @pytest.fixture
@@ -149,10 +141,9 @@ def many(tmp_path) -> list[Path]:
 @pytest.mark.parametrize('kept', [0, 1, 5])
 def test_as_many_dropped_slides_stay_open_as_is_set(many, kept, monkeypatch):
     monkeypatch.setenv('BIPL_CACHE', str(kept))
-    before = descriptors()
     for path in many:
         Slide.open(path, access='pread')
-    assert descriptors() - before == kept
+    assert len(opened_in(many[0].parent)) == kept
 
 
 def test_slides_in_use_stay_open_beyond_the_setting(many, monkeypatch):
@@ -166,9 +157,7 @@ def test_the_least_recently_used_of_the_dropped_is_closed(many, monkeypatch):
     monkeypatch.setenv('BIPL_CACHE', '2')
     for i in (0, 1, 0, 2):
         Slide.open(many[i], access='pread')
-    gc.collect()
-    opened = {entry.readlink() for entry in Path('/proc/self/fd').iterdir() if entry.is_symlink()}
-    assert opened & set(many) == {many[0], many[2]}
+    assert opened_in(many[0].parent) == [many[0], many[2]]
 
 
 def test_a_dropped_slide_is_opened_again_without_reading_its_header(path, monkeypatch):
@@ -179,9 +168,8 @@ def test_a_dropped_slide_is_opened_again_without_reading_its_header(path, monkey
 
 
 def test_a_closed_slide_is_not_kept(path):
-    before = descriptors()
     Slide.open(path).close()
-    assert descriptors() == before
+    assert opened_in(path.parent) == []
 
 
 def replaced(path: Path, data: bytes) -> None:

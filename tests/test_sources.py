@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import gzip
 import io
 import mmap
@@ -22,7 +21,7 @@ from bipl.storage.local import LocalFile, MappedFile, SeekedFile
 from bipl.storage.opening import open_source
 from tests.builders.patterns import noise_image
 from tests.builders.tiff import Directory, build_tiff
-from tests.processes import in_child
+from tests.processes import in_child, lists_descriptors, opened_in
 
 LIMIT_S = 20
 IMAGE = noise_image(48, 64, 3)
@@ -176,8 +175,8 @@ def test_a_view_of_a_file_that_is_cut_after_it_was_mapped_is_refused(path):
     source.close()
 
 
+@lists_descriptors
 def test_threads_that_map_at_once_leave_no_descriptor(path):
-    before = len(list(Path('/proc/self/fd').glob('*')))
     for _ in range(20):
         source, begun = local(path), threading.Barrier(3)
 
@@ -188,8 +187,7 @@ def test_threads_that_map_at_once_leave_no_descriptor(path):
         assert raised_by(view) == []
         source.close()
         del source, view
-    gc.collect()
-    assert len(list(Path('/proc/self/fd').glob('*'))) == before
+    assert opened_in(path.parent) == []
 
 
 def test_much_is_not_copied(tmp_path):
@@ -201,15 +199,16 @@ def test_much_is_not_copied(tmp_path):
     source.close()
 
 
+@lists_descriptors
 def test_where_nothing_can_be_mapped_views_are_read(path, monkeypatch):
     def refuse(*_arguments, **_options):
         raise OSError(errno.ENODEV, 'No such device')
 
     monkeypatch.setattr(mmap, 'mmap', refuse)
     source = local(path)
-    before = len(list(Path('/proc/self/fd').glob('*')))
+    before = opened_in(path.parent)
     assert source.view(4, 8) == DATA[4:12]
-    assert len(list(Path('/proc/self/fd').glob('*'))) == before
+    assert opened_in(path.parent) == before
     source.close()
 
 
