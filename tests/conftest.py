@@ -1,5 +1,6 @@
 """What all tests share: Hypothesis profiles, and a word on real slides."""
 
+import gc
 import os
 
 import pytest
@@ -11,6 +12,12 @@ settings.register_profile(
     'bipl', deadline=None, derandomize=True, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile('bipl')
+
+
+def pytest_collection_finish() -> None:
+    """Let garbage collections leave alone what was collected to be run: 9,000 tests take one 0.3 s."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_report_header() -> str:
