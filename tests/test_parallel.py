@@ -17,6 +17,7 @@ from bipl.sharing import settle_run, share_out
 from tests.builders.patterns import noise_image
 from tests.builders.tiff import Directory, build_tiff
 from tests.processes import in_child
+from tests.web_server import wait_until
 
 
 @pytest.mark.parametrize('workers', [0, 1, 2, 4])
@@ -108,10 +109,13 @@ def test_an_error_reaches_the_caller_and_nobody_goes_on(bad: int) -> None:
 
 def test_other_threads_help() -> None:
     seen = set()
+    are_two = threading.Event()
 
     def work(_item: int) -> None:
         seen.add(threading.get_ident())
-        time.sleep(0.02)
+        if len(seen) > 1:
+            are_two.set()
+        are_two.wait(20)
 
     share_out(work, range(8), most_workers=3)
     assert 1 < len(seen) <= 3
@@ -236,28 +240,32 @@ def test_helpers_go_where_others_need_the_core_and_come_back() -> None:
         time.sleep(0.002)
 
     def other(_item: int) -> None:
-        time.sleep(0.15)
+        others.append(len(seen))
+        wait_until(lambda: len(seen) >= others[0] + 60)
 
     def read() -> None:
         begun.wait(20)
         share_out(other, range(1), most_workers=2)
-        others_end.append(len(seen))
+        others.append(len(seen))
         ended.set()
 
-    others_end: list[int] = []
+    others: list[int] = []  # how much was done when the other call began, and when it ended
     caller = threading.Thread(target=read)
     caller.start()
     share_out(work, range(400), most_workers=2)
     assert ended.wait(20)
     caller.join()
-    alone = seen[40 : others_end[0] - 5]  # what was worked on while the other call was there
+    alone = seen[others[0] + 20 : others[0] + 60]  # the helper that was at work has left
     assert len(set(alone)) == 1
-    assert len(set(seen[others_end[0] + 60 :])) == 2
+    assert len(set(seen[others[1] + 60 :])) == 2
     assert sharing._crews[0].at_work == 0
 
 
-def test_callers_who_take_turns_do_little_work_themselves_and_are_helped_again_soon() -> None:
+def test_callers_who_take_turns_do_little_work_themselves_and_are_helped_again_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A core that another caller left for a moment is not worth calling a helper for."""
+    monkeypatch.setattr(sharing, '_LATELY_S', 0.5)  # else a slow machine takes as long to come here
 
     def shares(seen: set[int]) -> None:
         share_out(lambda _: seen.add(threading.get_ident()) or time.sleep(0.001), range(6), most_workers=2)

@@ -115,6 +115,8 @@ class Batch:
 
     def settle(self, uses: Sequence[Use]) -> None:
         """Decode a tile and lay it into its boxes; what fails is told to those who wait for them."""
+        if self._is_closed:  # of a run much may be left, and nobody waits for it any more
+            return
         interrupt: KeyboardInterrupt | None = None
         try:
             self._gather()
