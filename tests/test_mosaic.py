@@ -406,7 +406,7 @@ def test_a_view_spans_each_axis_of_the_image(shape: tuple[int, int], view: tuple
     assert compared
     with pytest.raises(ValueError, match=rf'aspect of {shape[0]} x {shape[1]}, found 40 x 40; resize it'):
         Mosaic(100).iterate(image).zip_with(np.zeros((40, 40)))
-    with pytest.raises(ValueError, match='found 40; resize it'):
+    with pytest.raises(ValueError, match=r'view: expected .* found \(40,\)'):
         Mosaic(100).iterate(image).zip_with(np.zeros(40))
 
 

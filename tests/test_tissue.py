@@ -85,7 +85,7 @@ def test_a_real_slide_has_tissue_where_it_is_dark() -> None:
     [
         (np.zeros((9, 9), np.uint8), 8, r'expected \(h, w, 3\) uint8 or uint16'),
         (np.zeros((9, 9, 3), np.float32), 8, 'found .* float32'),
-        (np.zeros((9, 9, 3), np.uint8), 0, 'mpp: expected micrometres per pixel above 0, found 0'),
+        (np.zeros((9, 9, 3), np.uint8), 0, 'mpp: expected a finite number above 0, found 0'),
     ],
 )
 def test_what_does_not_fit_is_refused(image: np.ndarray, mpp: float, words: str) -> None:

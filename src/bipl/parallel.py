@@ -13,6 +13,7 @@ from functools import cache
 from typing import Generic, TypeVar
 
 from bipl import settings
+from bipl.arguments import checked_count
 
 T = TypeVar('T')
 R = TypeVar('R')
@@ -73,10 +74,7 @@ def checked_workers(max_workers: int | None) -> int:
     ValueError
         If it is no whole number from 0.
     """
-    workers = default_workers() if max_workers is None else max_workers
-    if not hasattr(workers, '__index__') or workers < 0:
-        raise ValueError(f'max_workers: expected a whole number from 0, found {workers!r}')
-    return workers
+    return default_workers() if max_workers is None else checked_count('max_workers', max_workers)
 
 
 def ordered_map(

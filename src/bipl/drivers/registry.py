@@ -143,7 +143,7 @@ def candidates(
 def _check_names(names: set[str], allowed: tuple[str, ...], wanted: str | None) -> None:
     """Raise UnsupportedSlideError if a driver is named that there is not."""
     known = ', '.join(sorted(names))
-    if wanted is not None and wanted not in names:
+    if wanted is not None and not (isinstance(wanted, str) and wanted in names):
         raise UnsupportedSlideError(f'driver: expected one of {known}, found {wanted!r}')
     if unknown := set(allowed) - names:
         raise UnsupportedSlideError(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from bipl.arguments import checked_items
 from bipl.geometry import Box, BoxLike, Key, Span, as_box, parse_key
 from bipl.levels.need import Need, alone
 from bipl.levels.parts import Part, read_parts
@@ -101,9 +102,8 @@ class Image(ABC):
         box, array
             The box as two spans, and its pixels.
         """
-        return read_parts(
-            self, boxes, checked_workers(self.default_workers if max_workers is None else max_workers)
-        )
+        workers = checked_workers(self.default_workers if max_workers is None else max_workers)
+        return read_parts(self, checked_items('boxes', boxes), workers)
 
     def sweep(self, rows: Iterable[Sequence[BoxLike]], max_workers: int | None = None) -> Iterator[Array]:
         """Read boxes that lie in rows, each row below the one before, some ahead of the consumer.
@@ -124,7 +124,8 @@ class Image(ABC):
             The pixels of each box, row by row: (h, w, c), the caller's own.
         """
         workers = checked_workers(self.default_workers if max_workers is None else max_workers)
-        return read_rows(self, ([as_box(box) for box in row] for row in rows), workers)
+        boxes = ([as_box(box) for box in checked_items('row', row)] for row in checked_items('rows', rows))
+        return read_rows(self, boxes, workers)
 
     def numpy(self) -> Array:
         """Return the whole picture."""

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from functools import partial
+from operator import index
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
+from bipl.arguments import check_function
 from bipl.geometry import Box
 from bipl.levels.image import Array, Image, Recipe
 from bipl.levels.need import Cut, Need, alone, planned
@@ -66,14 +68,16 @@ class MappedLevel(Image):
     """
 
     def __init__(self, base: Image, function: Function, pad: int = 0) -> None:
-        if pad < 0:
-            raise ValueError(f'pad: expected a margin in pixels from 0, found {pad}')
+        if not isinstance(function, PlacedFunction):
+            check_function('function', function)
+        if not hasattr(pad, '__index__') or pad < 0:
+            raise ValueError(f'pad: expected a margin in pixels from 0, found {pad!r}')
         self.base = base
         self.function = function
-        self.pad = pad
+        self.pad = index(pad)  # not a number of numpy's, of few bits
         # What the function makes of a few pixels of background tells its channels and dtype, also once the
         # slide is closed.
-        side = _PROBE_SIDE + 2 * pad
+        side = _PROBE_SIDE + 2 * self.pad
         height = base.shape[0]
         self._probe = self._called(base.read(Box(height, height + side, -side, 0)), (height, -side))
 

@@ -3,6 +3,7 @@
 from math import floor, isfinite, log2
 from operator import index as as_integer
 
+from bipl.arguments import checked_scale
 from bipl.geometry import Box
 from bipl.levels.image import Array, Image
 from bipl.levels.level import ImageLevel
@@ -15,27 +16,6 @@ _WHOLE = 1e-6
 # What is left to resample after halving.  Measured against the exact area mean of level 0, on a real
 # slide: from 2 on at least 40 dB at any scale, from 1 on 31.
 _LEAST_FACTOR = 2
-
-
-def checked_scale(name: str, value: object) -> float:
-    """Return a scale, downsample or resolution; one that is none is refused.
-
-    Raises
-    ------
-    TypeError
-        If it is no number.
-    ValueError
-        If it is not above 0, or not finite.
-    """
-    try:
-        if isinstance(value, str | bytes):
-            raise TypeError
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise TypeError(f'{name}: expected a number, found {value!r}') from None
-    if not (isfinite(number) and number > 0):
-        raise ValueError(f'{name}: expected a finite number above 0, found {value!r}')
-    return number
 
 
 def checked_size(size: int | tuple[int, int]) -> tuple[int, int]:

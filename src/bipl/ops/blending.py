@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from operator import index
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from bipl.arguments import checked_items
 from bipl.ops.tiling import Index, Tile, TileGrid
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -25,6 +27,9 @@ def get_trapz(step: int, overlap: int) -> npt.NDArray[np.float32]:
     ValueError
         If the overlap is larger than the step, or one is below 0.
     """
+    if not (hasattr(step, '__index__') and hasattr(overlap, '__index__')):
+        raise TypeError(f'step, overlap: expected whole numbers of pixels, found {step!r}, {overlap!r}')
+    step, overlap = index(step), index(overlap)
     if not 0 <= overlap <= step:
         raise ValueError(f'overlap: expected from 0 to the step, {step}, found {overlap}')
     ramp = np.linspace(0, 1, overlap + 2, dtype=np.float64)[1:-1]
@@ -176,6 +181,7 @@ def get_fusion(tiles: Iterable[Any], shape: tuple[int, ...] | None = None) -> Ar
     grid = getattr(tiles, 'grid', None)
     if shape is None and isinstance(grid, TileGrid):
         shape = grid.shape
+    checked_items('tiles', tiles)
     if shape is None:
         tiles = list(tiles)
         shape = tuple(max((0, *(vec[axis] + data.shape[axis] for _, vec, data in tiles))) for axis in (0, 1))

@@ -4,12 +4,14 @@ Every stage is lazy and can be iterated as often as one likes; nothing is read b
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from bipl.arguments import check_function, check_image, checked_count, checked_scale
 from bipl.ops.blending import get_fusion
 from bipl.ops.scaling import ArrayLike, crop
 from bipl.ops.steps import (
@@ -90,10 +92,7 @@ class Mosaic:
         progress
             Whether iterating shows a bar (tqdm, in a terminal or notebook).
         """
-        if not hasattr(image, 'shape'):
-            raise TypeError(f'image: expected a slide, a level or an array-like, found {image!r}')
-        if len(image.shape) not in {2, 3} or 0 in image.shape:
-            raise ValueError(f'image: expected (h, w) or (h, w, c), found {tuple(image.shape)}')
+        check_image('image', image)
         grid = TileGrid.centred(image.shape, self.step, self.overlap)
         return Tiles(image, grid, max_workers, (Show(),) if progress else ())
 
@@ -188,6 +187,7 @@ class Tiles(Iterable[Tile]):
         -----
         An error of the function keeps its class, with a note of the tile's place.
         """
+        check_function('function', function)
         return self._then(Map(function, max_workers), progress=progress)
 
     def map_batched(self, function: Function, batch_size: int = 8, *, progress: bool = False) -> 'Tiles':
@@ -202,9 +202,8 @@ class Tiles(Iterable[Tile]):
         progress
             Whether iterating shows a bar.
         """
-        if not isinstance(batch_size, int | np.integer) or batch_size < 1:
-            raise ValueError(f'batch_size: expected a whole number from 1, found {batch_size!r}')
-        return self._then(MapBatched(function, batch_size), progress=progress)
+        check_function('function', function)
+        return self._then(MapBatched(function, checked_count('batch_size', batch_size, 1)), progress=progress)
 
     def pool(self, k: 'int | np.integer[Any]') -> 'Tiles':
         """Return tiles shrunk k times by area mean; k divides the step and half the overlap."""
@@ -248,7 +247,8 @@ class Tiles(Iterable[Tile]):
         interpolation
             OpenCV's codes, see `ops.rescale_crop`; masks need 0, nearest.
         """
-        scales = (scale, scale) if scale is not None else self._scales_of(view)
+        check_image('view', view)
+        scales = (checked_scale('scale', scale),) * 2 if scale is not None else self._scales_of(view)
         return PairedTiles(self, view, scales, interpolation)
 
     def _scales_of(self, view: ArrayLike) -> tuple[float, float]:
@@ -268,6 +268,7 @@ class Tiles(Iterable[Tile]):
 
     def transform(self, function: Callable[[Iterator[Tile]], Iterable[Tile]]) -> 'Tiles':
         """Return what a function makes of the iterator over the tiles: as many, of the same places."""
+        check_function('function', function)
         return self._then(Transform(function))
 
     def with_(self, context: Context) -> 'Tiles':
@@ -276,6 +277,8 @@ class Tiles(Iterable[Tile]):
         What a context changes for a thread alone, as `torch.inference_mode` and `numpy.errstate` do, holds
         in the calling one: for `map_batched`, and for `map` with no threads of its own.
         """
+        if not isinstance(context, AbstractContextManager):
+            check_function('context', context)
         return self._then(Within(context))
 
     def numpy(self, shape: tuple[int, int] | None = None) -> Array:

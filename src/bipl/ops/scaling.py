@@ -1,12 +1,13 @@
 """Scaling of any array-like: numpy and zarr arrays, slides and levels."""
 
 from collections.abc import Sequence
-from math import ceil, floor, isfinite
+from math import ceil, floor
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from bipl.arguments import check_image, checked_scale
 from bipl.geometry import Span, parse_key
 from bipl.ops.resampling import resample
 from bipl.ops.taps import AREA, LANCZOS, NEAREST, Taps, make_taps
@@ -84,14 +85,12 @@ def rescale_crop(image: ArrayLike, *loc: Span, scale: float = 1.0, interpolation
     ValueError
         If the scale is not a finite number above 0, or the code is none of those.
     """
-    return crop(image, loc, (scale, scale), interpolation)
+    check_image('image', image)
+    return crop(image, loc, (checked_scale('scale', scale),) * 2, interpolation)
 
 
 def crop(image: ArrayLike, loc: Sequence[Span], scales: tuple[float, float], interpolation: int) -> Array:
     """Return what `rescale_crop` does, each axis at a scale of its own."""
-    for scale in scales:
-        if not (isfinite(scale) and scale > 0):
-            raise ValueError(f'scale: expected a finite number above 0, found {scale!r}')
     _check_code(interpolation)
     sizes = zip(image.shape[len(loc) : 2], scales[len(loc) :], strict=True)
     loc = loc[:2]  # what `normalize_loc` gives has channels, too
@@ -136,7 +135,8 @@ def resize(image: ArrayLike, hw: tuple[int, int], *, interpolation: int = AREA) 
     ValueError
         If the size is not two whole numbers from 1, or the code is none of those.
     """
-    if len(hw) < 2 or not all(hasattr(count, '__index__') for count in hw):
+    check_image('image', image)
+    if not hasattr(hw, '__len__') or len(hw) < 2 or not all(hasattr(count, '__index__') for count in hw):
         raise ValueError(f'hw: expected a height and a width in whole pixels, found {hw!r}')
     if min(hw) < 1:
         raise ValueError(f'hw: expected at least 1 pixel along each axis, found {hw!r}')

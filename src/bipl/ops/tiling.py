@@ -6,12 +6,13 @@ A grid is a value: integers and which cells are used.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import ceil, floor, isfinite
+from math import ceil, floor
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from bipl.arguments import checked_scale
 from bipl.geometry import Span
 from bipl.ops.scaling import ArrayLike
 from bipl.parallel import checked_workers, ordered_map
@@ -144,8 +145,7 @@ class TileGrid:
             pixels = pixels[:, :, 0]
         if pixels.ndim != 2 or not pixels.size:
             raise ValueError(f'mask: expected (h, w) or (h, w, 1), found {pixels.shape}')
-        if scale is not None and not (isfinite(scale) and scale > 0):
-            raise ValueError(f'scale: expected a finite number above 0, found {scale!r}')
+        scale = None if scale is None else checked_scale('scale', scale)
         is_there: npt.NDArray[np.bool_] = pixels != 0
         for axis in (0, 1):
             there = np.moveaxis(is_there, axis, 0)

@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from bipl.arguments import check_image, checked_scale
 from bipl.ops.scaling import ArrayLike
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -64,8 +65,8 @@ def tissue_mask(image: Any, mpp: float = 8.0) -> Mask:
 
 def _pixels(image: ArrayLike, mpp: float) -> Array:
     """Return what to look at, (h, w, 3) uint8."""
-    if not mpp > 0:
-        raise ValueError(f'mpp: expected micrometres per pixel above 0, found {mpp!r}')
+    check_image('image', image)
+    mpp = checked_scale('mpp', mpp)
     resample = getattr(image, 'resample', None)
     pixels = resample(mpp).numpy() if resample is not None else np.asarray(image[:, :])
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype not in {np.dtype('u1'), np.dtype('u2')}:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from bipl.arguments import checked_items
 from bipl.levels.image import Array
 from bipl.levels.scaling import checked_size
 
@@ -51,7 +52,7 @@ def corners_of(places: Places, size: Size | None, downsample_yx: tuple[float, fl
         If one is not finite, boxes differ in size or are empty, or centres come without a size.
     """
     if not hasattr(places, '__len__') and not hasattr(places, '__array__'):
-        places = list(places)  # type: ignore[arg-type]
+        places = list(checked_items('places', places))  # type: ignore[arg-type]
     try:
         found = np.asarray(places, np.float64)
     except (TypeError, ValueError):

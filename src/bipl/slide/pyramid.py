@@ -5,6 +5,7 @@ from typing import Any, TypeAlias, overload
 
 import numpy as np
 
+from bipl.arguments import checked_scale, checked_tolerance
 from bipl.geometry import Box
 from bipl.levels.batch import read_into
 from bipl.levels.image import Array, Image
@@ -15,7 +16,6 @@ from bipl.levels.rescaled import RescaledLevel
 from bipl.levels.scaling import (
     at_downsample,
     checked_place,
-    checked_scale,
     checked_size,
     coarsest_octave,
     is_between,
@@ -294,6 +294,7 @@ class Pyramid(Image):
 
     def _finer_than(self, downsample: float, tol: float) -> ImageLevel:
         """Return the coarsest stored level that is fine enough, or level 0."""
+        tol = checked_tolerance('tol', tol)
         enough = [level for level in self._stored if max(level.downsample_yx) <= downsample * (1 + tol)]
         return (enough or self._stored[:1])[-1]
 

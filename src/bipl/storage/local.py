@@ -286,8 +286,6 @@ class SeekedFile(AtHand):
 
 def open_file(path: Path, access: Access) -> MappedFile | PreadFile:
     """Open a local file; see `bipl.storage.source.open_source`."""
-    if access not in {'auto', 'mmap', 'pread'}:
-        raise ValueError(f"access: expected 'auto', 'mmap' or 'pread', found {access!r}")
     path = path.absolute()  # neither following links nor taking `link/..` for nothing
     _refuse_other_than_file(str(path), path.stat())  # before it is opened: that waits for a pipe's other end
     return _wrap(str(path), path, os.open(path, os.O_RDONLY | os.O_CLOEXEC), access)

@@ -39,8 +39,10 @@ def open_source(
     TypeError
         For anything else than a path, bytes or a binary file object.
     ValueError
-        For a memoryview with gaps.
+        For a memoryview with gaps, or another access.
     """
+    if not isinstance(access, str) or access not in {'auto', 'mmap', 'pread'}:
+        raise ValueError(f"access: expected 'auto', 'mmap' or 'pread', found {access!r}")
     if isinstance(source, str | os.PathLike):
         if not os.fspath(source):  # Path('') is the current folder
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), source)

@@ -14,6 +14,13 @@ from bipl.storage.urls import clean_name
 
 # XML 1.0, 2.2.
 _NOT_XML = re.compile('[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]')
+_OTHER_FORMATS = frozenset(
+    f'.{name}'
+    for name in (
+        *('bmp', 'gif', 'j2k', 'jp2', 'jpeg', 'jpg', 'png', 'webp'),
+        *('czi', 'dcm', 'h5', 'mrxs', 'ndpi', 'npy', 'npz', 'zarr'),
+    )
+)
 MOST_TILE_SIDE = 2**13
 """In pixels, of tiles that are written: each thread holds some."""
 
@@ -26,6 +33,12 @@ def checked_target(path: str | os.PathLike[str]) -> Path:
         found = clean_name(os.fspath(path))
         raise ValueError(f'path: expected one of a local file, found {found}; write there, then upload it')
     target = Path(path)
+    if target.suffix.lower() in _OTHER_FORMATS:
+        name = target.stem
+        raise ValueError(
+            f'path: expected the name of a TIFF, {name}.tif or {name}.ome.tif, found {target.name}; '
+            'pictures are written by PIL.Image.fromarray(pixels).save(path)'
+        )
     if target.exists() and not target.is_file() and not target.is_dir():
         raise FileExistsError(
             errno.EEXIST, 'expected the name of a file to write, found something else', str(target)

@@ -106,7 +106,8 @@ def write(
     Parameters
     ----------
     path
-        To write to; what is there is replaced and hands its permissions on, and a link is followed.
+        To write to, not under the name of another format, such as `.png`; what is there is replaced and hands
+        its permissions on, and a link is followed.
     source
         A slide, a level, any array-like of (h, w) or (h, w, c), or the merged or stripped tiles of a
         `Mosaic`.  Only a few rows of tiles are in memory.
@@ -214,8 +215,8 @@ def _notes(
         found = found[0] * times, found[1] * times
     shape = image.shape
     channels = shape[2] if len(shape) > 2 else 1
-    if isinstance(channel_names, str):
-        raise TypeError(f'channel_names: expected names, one a channel, found the text {channel_names!r}')
+    if isinstance(channel_names, str) or not isinstance(channel_names, Collection):
+        raise TypeError(f'channel_names: expected names, one a channel, found {channel_names!r:.80}')
     if not isinstance(source, Tiles):  # functions may change theirs
         check_names(channel_names, channels)
     extras = {}
