@@ -453,6 +453,36 @@ def test_a_server_that_asks_to_wait_is_not_asked_by_all_at_that_moment(
     assert 1 <= min(pauses) <= max(pauses) < 1.5
 
 
+@pytest.mark.parametrize('refusal', ['429', '503'])
+@pytest.mark.usefixtures('quick')
+def test_a_server_that_answers_few_requests_a_second_is_waited_for(web: Web, refusal: str) -> None:
+    numbers = np.arange(2**21, dtype='<u8')
+    places = range(0, numbers.nbytes, 2**18)
+    source = open_source(web.url('numbers', numbers.tobytes()))
+    lock, answered, begun = threading.Lock(), [0], time.monotonic()
+
+    def behave(_: Asked) -> str | None:
+        with lock:
+            is_busy = answered[0] >= 4 + 60 * (time.monotonic() - begun)
+            answered[0] += not is_busy
+        return refusal if is_busy else None
+
+    web.behave = behave
+    source.prefetch([(place, 8) for place in places])
+    web.behave = lambda _: '404'
+    for place in places:
+        assert int.from_bytes(source.read(place, 8), 'little') == place // 8
+    assert len(web.asked) > 2 * len(places)
+
+
+@pytest.mark.usefixtures('quick')
+def test_a_range_that_is_always_refused_ends_a_read_though_others_are_answered(web: Web) -> None:
+    source = open_source(web.url('numbers', bytes(2**23)))
+    web.behave = lambda asked: '503' if asked.start is not None and asked.start >= 2**22 else None
+    with pytest.raises(RemoteError, match=r'HTTP 503.* in each of 2 attempts'):
+        source.prefetch([(place, 8) for place in range(0, 2**22 + 1, 2**18)])
+
+
 @pytest.mark.usefixtures('quick')
 def test_nobody_there_is_said_to() -> None:
     with pytest.raises(RemoteError, match=r'Cannot connect to host 127\.0\.0\.1:9'):

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import NamedTuple, Protocol
@@ -18,6 +19,8 @@ _MOST_ASKED_PAUSE_S = 30.0
 # A server that gives less than this, all requests of a read together, is given up.
 _LEAST_BYTES_A_SECOND = 2**15
 _LATER = frozenset((408, 425, 429))
+# Of servers that are asked too much at once.
+_BUSY = frozenset((429, 503))
 _NEVER = frozenset((501, 505))
 _GONE = frozenset((404, 410))
 _REFUSED = frozenset((401, 403, 407))
@@ -43,11 +46,14 @@ class TransientError(Exception):
     ----------
     pause_s
         Seconds that the server asks to wait, if it does.
+    is_busy
+        Whether the server says that it is asked too much at once.
     """
 
-    def __init__(self, text: str, pause_s: float | None = None) -> None:
+    def __init__(self, text: str, pause_s: float | None = None, *, is_busy: bool = False) -> None:
         super().__init__(text)
         self.pause_s = pause_s
+        self.is_busy = is_busy
 
 
 class Transport(Protocol):
@@ -95,8 +101,26 @@ class Patience:
         return self.timeout_s + size_bytes / _LEAST_BYTES_A_SECOND
 
 
-async def fetch(transport: Transport, start: int, stop: int, patience: Patience, most_s: float) -> Answer:
+@dataclass(slots=True)
+class Progress:
+    """How many requests of a read were answered."""
+
+    answers: int = 0
+
+
+async def fetch(
+    transport: Transport,
+    start: int,
+    stop: int,
+    patience: Patience,
+    most_s: float,
+    *,
+    progress: Progress | None = None,
+) -> Answer:
     """Fetch a range, trying again as patience has it.
+
+    A server that is too busy for all requests of a read at once, but answers some, is waited for: only that
+    it answered none of them meanwhile counts as a failed attempt.
 
     Raises
     ------
@@ -105,25 +129,40 @@ async def fetch(transport: Transport, start: int, stop: int, patience: Patience,
     FileNotFoundError
         If it has no such object.
     """
-    said = ''
-    for attempt in range(patience.retries + 1):
-        pause_s = min(_FIRST_PAUSE_S * 2**attempt, _MOST_PAUSE_S) * random.uniform(0.5, 1)  # noqa: S311
+    progress = progress or Progress()
+    answers, failed = progress.answers, 0
+    for pause_s in _pauses():
+        is_busy = False
         try:
             async with asyncio.timeout(most_s):
-                return await transport.get(start, stop, patience.timeout_s)
+                answer = await transport.get(start, stop, patience.timeout_s)
         except TransientError as error:
-            said = str(error)
+            said, is_busy = str(error), error.is_busy
             # A server that is asked by all at the moment that it named refuses most of them again.
-            pause_s += min(error.pause_s or 0.0, _MOST_ASKED_PAUSE_S)
+            pause_s += min(error.pause_s or 0.0, _MOST_ASKED_PAUSE_S)  # noqa: PLW2901
         except TimeoutError:
             said = f'no answer, or a slow one, within {most_s:.0f} s'
-        if attempt < patience.retries:
-            await asyncio.sleep(pause_s)
+        else:
+            progress.answers += 1
+            return answer
+        failed += not (is_busy and patience.retries and progress.answers > answers)
+        if failed > patience.retries:
+            break
+        answers = progress.answers
+        await asyncio.sleep(pause_s)
     attempts = f'each of {patience.retries + 1} attempts' if patience.retries else 'the only attempt'
     raise RemoteError(
         f'{transport.name}: expected bytes {start} to {stop}, found {said}, in {attempts}; '
         'try again, or raise BIPL_REMOTE_TIMEOUT or BIPL_REMOTE_RETRIES'
     )
+
+
+def _pauses() -> Iterator[float]:
+    """Yield how long to wait after each attempt, in seconds."""
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        yield pause_s * random.uniform(0.5, 1)  # noqa: S311
+        pause_s = min(2 * pause_s, _MOST_PAUSE_S)
 
 
 def failure(name: str, status: int, detail: str = '', pause_s: float | None = None) -> Exception:
@@ -150,7 +189,7 @@ def failure(name: str, status: int, detail: str = '', pause_s: float | None = No
             'the same of what is not there'
         )
     if status in _LATER or (status >= 500 and status not in _NEVER):
-        return TransientError(found, pause_s)
+        return TransientError(found, pause_s, is_busy=status in _BUSY)
     return RemoteError(f'{name}: expected a range of bytes, found {found}')
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bipl.errors import ClosedSlideError
 from bipl.storage import ranges as planning
-from bipl.storage.fetching import Answer, Patience, Transport, changed, empty, fetch
+from bipl.storage.fetching import Answer, Patience, Progress, Transport, changed, empty, fetch
 from bipl.storage.network import MOST_REQUESTS_AT_ONCE, network
 from bipl.storage.ranges import Range
 from bipl.storage.source import Buffer
@@ -231,11 +231,11 @@ class RemoteSource:
     async def _fetch_all(self, transport: Transport, requests: Sequence[Range]) -> list[Answer]:
         """Send requests at once; the first that fails ends the others."""
         most_s = self._patience.most_s(sum(stop - start for start, stop in requests))
-        at_once = asyncio.Semaphore(MOST_REQUESTS_AT_ONCE)
+        at_once, progress = asyncio.Semaphore(MOST_REQUESTS_AT_ONCE), Progress()
 
         async def one(start: int, stop: int) -> Answer:
             async with at_once:
-                answer = await fetch(transport, start, stop, self._patience, most_s)
+                answer = await fetch(transport, start, stop, self._patience, most_s, progress=progress)
             if answer.size != self.size or answer.version != self._version:
                 raise changed(self.name)
             return answer
