@@ -363,6 +363,7 @@ FAILS = {
     'says no size': (RemoteError, r'expected a server that answers ranges.*/\*'),
     'compresses': (RemoteError, 'compressed on the way'),
     'redirects': (RemoteError, 'TooManyRedirects'),
+    'redirects elsewhere': (RemoteError, r'a redirection to a URL of another kind than http://'),
     '401': (RemoteError, 'expected permission to read it, found HTTP 401'),
     '403': (RemoteError, 'expected permission to read it, found HTTP 403'),
     '404': (FileNotFoundError, 'No such file'),

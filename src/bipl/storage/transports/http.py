@@ -33,10 +33,7 @@ _MOST_TEXT = 300
 # A URL that may go out as it is: all that must be quoted is, and no `..` waits to be taken away.
 _QUOTED = re.compile(r"(?!.*/\.\.?(?:[/?#]|$))(?:[\w.~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*", re.ASCII)
 # They tell URLs, quoted in other ways than they were given, and what servers lead to.
-_WITH_URLS = (
-    *(aiohttp.ClientResponseError, aiohttp.InvalidURL),
-    *(aiohttp.RedirectClientError, aiohttp.NonHttpUrlClientError),
-)
+_WITH_URLS = aiohttp.ClientResponseError, aiohttp.InvalidURL, aiohttp.RedirectClientError
 # What another attempt does not change.
 _FINAL = (
     *(aiohttp.InvalidURL, aiohttp.TooManyRedirects, aiohttp.ClientSSLError),
@@ -133,6 +130,8 @@ class HttpTransport(UrlTransport):
             said = f'no answer within {timeout_s:g} s'
         except aiohttp.ClientPayloadError:
             said = 'an answer that breaks off'
+        except aiohttp.NonHttpUrlClientError:
+            said, is_final = 'a redirection to a URL of another kind than http:// and https://', True
         except Exception as error:  # noqa: BLE001 - also what those raise that look for credentials
             is_final = isinstance(error, _FINAL) or not isinstance(error, aiohttp.ClientError | OSError)
             is_ours = isinstance(error, TypeError) and bool(self._options)
