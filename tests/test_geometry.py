@@ -96,6 +96,13 @@ def test_a_stop_before_its_start_is_empty() -> None:
         (np.s_[:, :-10], IndexError, 'write :190 to count from the end$'),
         (np.s_[:-100], IndexError, r'negative stop \(-100\) beside an open start is empty, .* coordinates$'),
         (np.s_[:-150], IndexError, r'negative stop \(-150\) beside an open start is empty, .* coordinates$'),
+        (
+            np.s_[0:-10],
+            IndexError,
+            r'negative stop \(-10\) beside a start of 0 is .*; write 0:90 to count from',
+        ),
+        (np.s_[20:-10], IndexError, r'beside a start of 20 is empty, .*; write 20:90 to count from the end$'),
+        (np.s_[20:-90], IndexError, r'beside a start of 20 is empty, as bounds are coordinates$'),
         (np.s_[::2], ValueError, r'use pool\(2\)'),
         (np.s_[5], TypeError, 'write 5:6 for one row or column'),
         (np.s_[-1], TypeError, 'found -1; write 99:100 for one row or column'),

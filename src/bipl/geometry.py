@@ -197,18 +197,21 @@ def _one_row(key: object, size: int) -> str:
     return f'; write {index}:{index + 1} for one row or column'
 
 
-def _negative_beside_open(bound: int, size: int, axis: str, *, is_start: bool) -> IndexError:
-    """Say what to write instead of `-n:` or `:-n`, as far as that has pixels."""
-    from_end = size + bound
-    if is_start:
-        return IndexError(
-            f'{axis} slice: a negative bound ({bound}) beside an open one means two things; write '
-            f'{max(from_end, 0)}: to count from the end, or {bound}:{size} for coordinates outside the image'
-        )
-    advice = f'; write :{from_end} to count from the end' if from_end > 0 else ''
+def _open_end(start: int, size: int, axis: str) -> IndexError:
+    """Say what to write instead of `-n:`."""
     return IndexError(
-        f'{axis} slice: a negative stop ({bound}) beside an open start is empty, as bounds are '
-        f'coordinates{advice}'
+        f'{axis} slice: a negative bound ({start}) beside an open one means two things; write '
+        f'{max(size + start, 0)}: to count from the end, or {start}:{size} for coordinates outside the image'
+    )
+
+
+def _negative_stop(start: int | None, stop: int, size: int, axis: str) -> IndexError:
+    """Say what to write instead of `:-n`, or `m:-n`, as far as that has pixels."""
+    beside = 'an open start' if start is None else f'a start of {start}'
+    from_end, first = size + stop, '' if start is None else start
+    advice = f'; write {first}:{from_end} to count from the end' if from_end > (start or 0) else ''
+    return IndexError(
+        f'{axis} slice: a negative stop ({stop}) beside {beside} is empty, as bounds are coordinates{advice}'
     )
 
 
@@ -226,9 +229,9 @@ def _span(key: object, size: int, axis: str) -> Span:
     start = 0 if key.start is None else _bound(key.start, axis)
     stop = size if key.stop is None else _bound(key.stop, axis)
     if key.stop is None and start < 0:
-        raise _negative_beside_open(start, size, axis, is_start=True)
-    if key.start is None and stop < 0:
-        raise _negative_beside_open(stop, size, axis, is_start=False)
+        raise _open_end(start, size, axis)
+    if stop < 0 <= start:
+        raise _negative_stop(None if key.start is None else start, stop, size, axis)
     return start, max(stop, start)
 
 
@@ -250,7 +253,7 @@ def parse_key(key: object, shape: tuple[int, int, int]) -> tuple[Box, slice | No
     Raises
     ------
     IndexError
-        For more than three axes, or a negative bound beside an open one.
+        For more than three axes, a negative bound beside an open one, or a negative stop after another start.
     TypeError
         For anything but slices.
     ValueError
