@@ -1,6 +1,6 @@
 """Arguments that are none of what is expected: errors that name them, before anything is read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,19 @@ def test_names_of_other_formats_are_not_written_to(name: str, tmp_path: Path) ->
     with pytest.raises(ValueError, match=r'^path: expected the name of a TIFF, .*\.tif or .*PIL'):
         bipl.write(tmp_path / name, IMAGE)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_checked_is_not_begun() -> None:
+    class Once:
+        begun = 0
+
+        def __iter__(self) -> Iterator[Any]:
+            self.begun += 1
+            return iter(TILES)
+
+    tiles = Once()
+    assert ops.get_fusion(tiles, IMAGE.shape[:2]).shape == IMAGE.shape
+    assert tiles.begun == 1
 
 
 def test_numbers_of_numpy_are_numbers() -> None:

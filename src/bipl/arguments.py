@@ -59,17 +59,15 @@ def checked_count(name: str, value: object, least: int = 0) -> int:
 
 
 def checked_items(name: str, items: Iterable[T]) -> Iterable[T]:
-    """Return what can be iterated over.
+    """Return what can be iterated over, without beginning to: that may read, or show a bar.
 
     Raises
     ------
     TypeError
         If it cannot.
     """
-    try:
-        iter(items)
-    except TypeError:
-        raise TypeError(f'{name}: expected several, found {items!r:.80}') from None
+    if not isinstance(items, Iterable) and not (hasattr(items, '__getitem__') and hasattr(items, '__len__')):
+        raise TypeError(f'{name}: expected several, found {items!r:.80}')
     return items
 
 

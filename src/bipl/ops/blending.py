@@ -24,6 +24,8 @@ def get_trapz(step: int, overlap: int) -> npt.NDArray[np.float32]:
 
     Raises
     ------
+    TypeError
+        If one is no whole number.
     ValueError
         If the overlap is larger than the step, or one is below 0.
     """
