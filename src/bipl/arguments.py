@@ -66,7 +66,8 @@ def checked_items(name: str, items: Iterable[T]) -> Iterable[T]:
     TypeError
         If it cannot.
     """
-    if not isinstance(items, Iterable) and not (hasattr(items, '__getitem__') and hasattr(items, '__len__')):
+    found: object = items
+    if not isinstance(found, Iterable) and not (hasattr(found, '__getitem__') and hasattr(found, '__len__')):
         raise TypeError(f'{name}: expected several, found {items!r:.80}')
     return items
 
