@@ -241,7 +241,13 @@ def _jpegs() -> Iterator[TiffCase]:
             yield jpeg_case(f'YCbCr under RGB {name}', image, jpeg=told, judged_as={'photometric': 'ycbcr'})
     for marker, tables, ids in product(('none', 'adobe'), (False, True), (None, (0, 1, 2), (1, 2, 3))):
         options = JpegOptions(quality=95, marker=marker, tables=tables, component_ids=ids)
-        yield jpeg_case(f'RGB {marker}-{"tables" if tables else "no tables"}-ids {ids}', image, jpeg=options)
+        name = f'{marker}-{"tables" if tables else "no tables"}-ids {ids}'
+        yield jpeg_case(f'RGB {name}', image, jpeg=options)
+        # Bands of no colour, as GDAL stores them; tifffile takes them for YCbCr.
+        bands = replace(options, colour='rgb')
+        yield jpeg_case(
+            f'bands {name}', image, photometric='grey', jpeg=bands, judged_as={'photometric': 'rgb'}
+        )
     for tables, marker in product((False, True), ('none', 'jfif', 'adobe')):
         options = JpegOptions(quality=95, tables=tables, marker=marker)
         name = f'{marker}-{"tables" if tables else "no tables"}'

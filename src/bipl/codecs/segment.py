@@ -30,7 +30,7 @@ class SegmentFormat:
     reversed_bits
         Whether bytes are stored lowest bit first (FillOrder 2).
     is_rgb, is_ycbcr
-        What PhotometricInterpretation says of three samples.
+        What PhotometricInterpretation says of three samples; those that it calls grey are left alone, too.
     jpeg_tables
         Quantization and Huffman tables that JPEG streams leave out (TIFF Technical Note 2).
     t4_options

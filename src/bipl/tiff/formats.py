@@ -28,7 +28,7 @@ def segment_format(directory: Directory, image: StoredImage, plane_samples: int)
         byteorder=directory.layout.byteorder,
         predictor=image.predictor,
         reversed_bits=directory.integer(Tag.FillOrder, 1) == 2,
-        is_rgb=not image.is_separate and image.photometric == Photometric.RGB,
+        is_rgb=not image.is_separate and _is_as_stored(image.photometric, plane_samples),
         is_ycbcr=not image.is_separate and image.photometric == Photometric.YCBCR,
         jpeg_tables=directory.bytes(Tag.JPEGTables) if is_jpeg and Tag.JPEGTables in directory else None,
         t4_options=directory.integer(Tag.T4Options, 0) if image.compression == 3 else 0,
@@ -38,3 +38,8 @@ def segment_format(directory: Directory, image: StoredImage, plane_samples: int)
         most_pixels=max(4 * image.tile_height * image.tile_width, _SURELY_DECODED_PIXELS),
         empty=process_cache().empty,
     )
+
+
+def _is_as_stored(photometric: int, samples: int) -> bool:
+    """Whether three samples are RGB, or no colours at all: three bands of one satellite."""
+    return photometric == Photometric.RGB or (samples == 3 and photometric != Photometric.YCBCR)
