@@ -115,6 +115,12 @@ def test_inverted_packed_grey_is_turned_upright(bits, dtype):
     assert_same(read(directory), formulas.inverted(image, bits))
 
 
+@pytest.mark.parametrize('compression', ['webp', 'lerc'])
+def test_streams_of_pictures_may_be_stored_lowest_bit_first_too(compression):
+    """As libtiff does; tifffile reads such LERC alone."""
+    assert_same(read(rgb(compression=compression, fill_order=2)), read(rgb(compression=compression)))
+
+
 def test_inverted_grey_in_jpeg_is_turned_upright():
     directory = rgb(image=smooth_image(37, 50, 1), compression='jpeg', photometric='white_is_zero')
     stored = formulas.tifffile_samples(build_tiff([directory]))

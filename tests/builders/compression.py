@@ -57,9 +57,10 @@ def encode_segment(directory: Directory, samples: Array, byteorder: ByteOrder) -
     if name in _IMAGE_CODECS:
         if name.startswith('lerc'):
             samples = _in_file_order(samples, byteorder)
-        return bytes(_IMAGE_CODECS[name](_image(samples), **_image_options(directory)))
-    rows = sample_rows(directory, samples, byteorder)
-    data = bytes(_BYTE_CODECS[name](rows, **directory.codec_options))
+        data = bytes(_IMAGE_CODECS[name](_image(samples), **_image_options(directory)))
+    else:
+        rows = sample_rows(directory, samples, byteorder)
+        data = bytes(_BYTE_CODECS[name](rows, **directory.codec_options))
     return data.translate(_REVERSED) if directory.fill_order == 2 else data
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from bipl.codecs import claims, colour
 from bipl.codecs.codestream import StreamSize, stream_size
-from bipl.codecs.segment import Array, Buffer, Decoder, SegmentFormat, check_claim
+from bipl.codecs.segment import Array, Buffer, Decoder, SegmentFormat, check_claim, in_order
 from bipl.codecs.versions import imagecodecs_version
 from bipl.codecs.wavelet import centred
 
@@ -35,6 +35,7 @@ def named(function_name: str, claim: Callable[[Buffer], claims.Claim]) -> Decode
 def webp(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
     """Decode WebP; a tile whose alpha is all opaque may lack it."""
     del shape
+    data = in_order(data, form)
     check_claim(claims.webp(data), form)
     return np.asarray(imagecodecs.webp_decode(data, hasalpha=form.samples == 4))
 
@@ -117,6 +118,7 @@ def lerc(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
 
     libtiff takes what comes out for samples in the file's byte order, so swapped files hold swapped values.
     """
+    data = in_order(data, form)
     if form.lerc_compression:
         unpack = imagecodecs.zlib_decode if form.lerc_compression == 1 else imagecodecs.zstd_decode
         # A blob is no larger than its samples, and a mask and a head.
@@ -154,8 +156,7 @@ def fax(kind: int) -> Decoder:
     """Return a decoder of CCITT streams: 2 (modified Huffman), 3 (T.4) or 4 (T.6)."""
 
     def decode(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
-        if form.reversed_bits:
-            data = imagecodecs.bitorder_decode(bytes(data))
+        data = in_order(data, form)
         if kind == 2:
             return np.asarray(imagecodecs.ccittrle_decode(data, *shape))
         if kind == 3:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import imagecodecs
 import numpy as np
 
-from bipl.codecs.segment import Array, Buffer, Decoder, SegmentFormat
+from bipl.codecs.segment import Array, Buffer, Decoder, SegmentFormat, in_order
 
 Unpacker = Callable[..., bytes]
 
@@ -45,8 +45,7 @@ def with_size(unpack: Unpacker, *, only_rows: bool = False) -> Decoder:
     """
 
     def decode(data: Buffer, form: SegmentFormat, shape: tuple[int, int]) -> Array:
-        if form.reversed_bits:
-            data = imagecodecs.bitorder_decode(bytes(data))
+        data = in_order(data, form)
         size = stored_size(form, shape)
         unpacked = _unpacked(unpack, data, size, size // shape[0] if only_rows else 1)
         return _samples(unpacked, form, shape, is_turned=True)
@@ -70,8 +69,7 @@ def _unpacked(unpack: Unpacker, data: Buffer, size: int, step: int) -> bytes:
 
 def _samples(data: Buffer, form: SegmentFormat, shape: tuple[int, int], *, is_turned: bool = False) -> Array:
     """Turn bytes into samples, in native byte order, differences undone."""
-    if form.reversed_bits and not is_turned:
-        data = imagecodecs.bitorder_decode(bytes(data))
+    data = data if is_turned else in_order(data, form)
     if form.dtype.kind == 'c' and form.predictor in _HORIZONTAL:
         return _complex_of_differences(data, form, shape)
     samples = _unpack(data, form, shape)

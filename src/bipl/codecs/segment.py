@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
@@ -92,6 +93,14 @@ ReducedDecoder: TypeAlias = Callable[[Buffer, SegmentFormat, tuple[int, int], in
 
 RowDecoder: TypeAlias = Callable[[Buffer, SegmentFormat, tuple[int, int], int, int], Array]
 """The same, from the top down to a row of the segment, the last argument, or further."""
+
+
+def in_order(data: Buffer, form: SegmentFormat) -> Buffer:
+    """Return the bytes of a segment, each with its highest bit first."""
+    if not form.reversed_bits:
+        return data
+    turned: bytes = imagecodecs.bitorder_decode(bytes(data))
+    return turned
 
 
 def reduced(shape: tuple[int, int], times: int) -> tuple[int, int]:
