@@ -1,6 +1,7 @@
 """The GDAL driver against rasterio: pixels, overviews, palettes; VRT, archives, a server; threads."""
 
 import logging
+import os
 import pickle
 import subprocess
 import sys
@@ -221,6 +222,18 @@ def test_each_thread_has_a_dataset_of_its_own(tiff: Path) -> None:
 
     with ThreadPoolExecutor(8) as threads:
         assert all(threads.map(read, range(300)))
+
+
+def test_a_name_that_is_no_text_is_left_to_the_other_drivers(tmp_path: Path) -> None:
+    jp2 = imagecodecs.jpeg2k_encode(noise_image(64, 64, 3), level=0)
+    path = os.fsdecode(os.path.join(os.fsencode(tmp_path), b'caf\xe9.jp2'))  # noqa: PTH118 - Path takes no bytes
+    try:
+        Path(path).write_bytes(jp2)
+    except OSError:
+        pytest.skip('this file system takes text only')
+    assert Slide.open(path).driver == 'raster'
+    with pytest.raises(UnsupportedSlideError, match=r'caf.*expected a name in UTF-8.*rename the file'):
+        Slide.open(path, driver='gdal')
 
 
 def test_nothing_is_asked_of_gdal_by_content_alone(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import copy
 import gc
 import gzip
 import io
+import os
 import pickle
 import tempfile
 from collections.abc import Callable, Iterator
@@ -72,10 +73,18 @@ def spooled(path: Path) -> Any:
     return file
 
 
+class PlacedByBytes(Placed):
+    """What `os.scandir(b'...')` gives: its path is bytes."""
+
+    def __fspath__(self) -> bytes:  # type: ignore[override]
+        return os.fsencode(self.path)
+
+
 SOURCES: dict[str, Callable[[Path], Any]] = {
     'path': lambda path: path,
     'text': str,
     'path-like object': Placed,
+    'path-like object of bytes': PlacedByBytes,
     'bytes': lambda path: path.read_bytes(),
     'bytearray': lambda path: bytearray(path.read_bytes()),
     'memoryview': lambda path: memoryview(path.read_bytes()),
@@ -377,6 +386,14 @@ def test_copies_and_pickles_read_the_same(path, kind, image, copied):
     np.testing.assert_array_equal(again[:], original[:])
 
 
+@copies
+def test_extras_are_copied_together(path, copied):
+    extras = Slide.open(path).extras
+    again = copied(extras)
+    assert list(again) == list(extras)
+    np.testing.assert_array_equal(again['label'][:], extras['label'][:])
+
+
 def test_a_copy_is_closed_on_its_own(path, pixels):
     slide = Slide.open(path)
     copy.copy(slide).close()
@@ -398,7 +415,9 @@ def test_a_pickle_knows_its_place_when_the_folder_changes(path, monkeypatch, tmp
     assert pickle.loads(pickled).shape == (200, 300, 3)
 
 
-@pytest.mark.parametrize('kind', [str, Path, lambda name: Placed(Path(name))], ids=['text', 'path', 'own'])
+@pytest.mark.parametrize(
+    'kind', [str, Path, lambda name: Placed(Path(name)), PlacedByBytes], ids=['text', 'path', 'own', 'bytes']
+)
 @copies
 @images
 def test_a_slide_knows_its_place_when_the_folder_changes(path, image, copied, kind, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import pickle
 import subprocess
 import sys
@@ -622,6 +623,19 @@ def test_file_urls_of_this_computer_are_paths(tmp_path: Path, host: str) -> None
     (tmp_path / 'a.tif').write_bytes(DATA)
     with Slide.open(f'file://{host}{tmp_path}/a.tif') as slide:
         np.testing.assert_array_equal(slide[BOX], IMAGE[BOX])
+
+
+@pytest.mark.parametrize('name', ['a b.tif', 'caf\u00e9 #%20?.tif', os.fsdecode(b'caf\xe9.tif')], ids=ascii)
+def test_a_path_and_its_file_url_name_one_file(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    try:
+        path.write_bytes(DATA)
+    except OSError:
+        pytest.skip('this file system takes text only')
+    half_quoted = name.replace('%', '%25').replace('#', '%23').replace('?', '%3F')
+    for url in (path.as_uri(), f'file://{tmp_path}/{half_quoted}'):
+        with Slide.open(url) as slide:
+            np.testing.assert_array_equal(slide[BOX], IMAGE[BOX])
 
 
 def test_file_urls_of_another_host_are_refused(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from tests.builders.broken import BROKEN_FILES
 from tests.builders.patterns import noise_image
 from tests.builders.svs import build_svs
 from tests.builders.tiff import Directory, build_tiff
-from tests.processes import lists_descriptors, opened_in
+from tests.processes import in_child, lists_descriptors, opened_in
 
 Array = np.ndarray[Any, Any]
 
@@ -316,3 +316,22 @@ def test_an_open_slide_is_read_when_there_are_no_more_descriptors(tmp_path):
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
         np.testing.assert_array_equal(found, image)
+
+
+def test_files_that_nobody_uses_make_way_when_there_are_no_more_descriptors(many, tmp_path):
+    resource = pytest.importorskip('resource')
+
+    def opened() -> list[bool]:
+        for path in many:
+            Slide.open(path, access='pread')
+        gc.collect()
+        assert len(opened_in(tmp_path)) == len(many)
+        unused = os.open(os.devnull, os.O_RDONLY)
+        os.close(unused)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (unused, unused))
+        return [bool((Slide.open(path)[:, :] == image(i)).all()) for i, path in enumerate(others)]
+
+    others = [path.with_suffix('.copy.tif') for path in many]
+    for i, path in enumerate(others):
+        path.write_bytes(tiled(i))
+    assert in_child(opened) == [True] * len(others)

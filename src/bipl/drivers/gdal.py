@@ -58,6 +58,7 @@ class GdalDriver(Driver):
         del access, settings
         name = path_of(source, self.name, schemes=_URLS)
         refuse_odd_port(name)
+        _refuse_other_than_text(name)
         key = _key(name)
         self._datasets = Datasets(name)
         self.info = _describe(clean_name(name) if _may_tell(name) else name, key, self._datasets)
@@ -65,6 +66,16 @@ class GdalDriver(Driver):
     def close(self) -> None:
         """Let go of the datasets; those of other threads go when they end, or ask again."""
         self._datasets.close()
+
+
+def _refuse_other_than_text(name: str) -> None:
+    """Raise UnsupportedSlideError for the name of a file that is no UTF-8: the bindings take no other."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UnsupportedSlideError(
+            f'{name}: expected a name in UTF-8, which GDAL takes, found other bytes in it; rename the file'
+        ) from None
 
 
 class Datasets:

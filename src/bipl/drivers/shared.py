@@ -10,6 +10,7 @@ Thread-safe.  A forked child has the parent's open files, whose maps and descrip
 and a lock of its own.
 """
 
+import errno
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
@@ -18,6 +19,8 @@ from threading import RLock
 
 from bipl import settings
 from bipl.drivers.base import Driver
+
+_NO_MORE_FILES = (errno.EMFILE, errno.ENFILE)
 
 
 class OpenFile:
@@ -73,7 +76,7 @@ class OpenFiles:
     def acquire(self, key: Hashable | None, make: Callable[[], Driver]) -> OpenFile:
         """Return the open file of a key, opened if it is not; None never matches."""
         if key is None:
-            file = OpenFile(make(), None)
+            file = OpenFile(self._made(make), None)
             file.users = 1
             return file
         found = self._used(key)
@@ -93,13 +96,31 @@ class OpenFiles:
 
     def _opened(self, key: Hashable, make: Callable[[], Driver]) -> OpenFile:
         """Open the file of a key."""
-        made = OpenFile(self._reopened(key) or make(), key)
+        made = OpenFile(self._reopened(key) or self._made(make), key)
         with self._lock:
             file = self._files.setdefault(key, made)
             file.users += 1
         if file is not made:  # opened by this thread, meanwhile: by what `make` called
             made.driver.close()
         return file
+
+    def _made(self, make: Callable[[], Driver]) -> Driver:
+        """Open a file; where the system gives no more of them, without those that wait for a next user."""
+        try:
+            return make()
+        except OSError as error:
+            if error.errno not in _NO_MORE_FILES or not self._close_idle():
+                raise
+        return make()
+
+    def _close_idle(self) -> bool:
+        """Close the files that have no users, and say whether there were any."""
+        with self._lock:
+            idle = [file for file in self._files.values() if not file.users]
+            for file in idle:
+                del self._files[file.key]
+        self._close(idle)
+        return bool(idle)
 
     def _reopened(self, key: Hashable) -> Driver | None:
         """Return the driver that had the file of a key, its file open again; None if there is none."""
@@ -114,9 +135,13 @@ class OpenFiles:
             doomed = [] if file.users else self._idle(file, keep=keep)
             for other in doomed:
                 self._files.pop(other.key, None)
-        for other in doomed:
-            other.driver.close()
-            self._remember(other)
+        self._close(doomed)
+
+    def _close(self, doomed: list[OpenFile]) -> None:
+        """Close files that nobody finds any more."""
+        for file in doomed:
+            file.driver.close()
+            self._remember(file)
 
     def _remember(self, file: OpenFile) -> None:
         """Keep the driver of a file that is closed."""

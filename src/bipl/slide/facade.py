@@ -70,7 +70,9 @@ class Slide(Pyramid):
             make_functions(name, info, opening),
             info.mpp_yx if opening.mpp is None else checked_mpp(opening.mpp),
         )
-        self.extras: Mapping[str, ImageLevel | MappedLevel] = Extras(info, opening, lease, _reopen_extra)
+        self.extras: Mapping[str, ImageLevel | MappedLevel] = Extras(
+            info, opening, lease, _reopen_extra, recipe=(_reopen_extras, (opening,))
+        )
 
     @classmethod
     def open(
@@ -257,7 +259,11 @@ def _reopen_level(opening: Opening, index: int) -> ImageLevel:
     return Slide(opening)._stored[index]  # noqa: SLF001 - its own module
 
 
-def _reopen_extra(opening: Opening, name: str) -> ImageLevel:
+def _reopen_extras(opening: Opening) -> Extras:
     extras = Slide(opening).extras
     assert isinstance(extras, Extras)  # noqa: S101
-    return extras.stored(name)
+    return extras
+
+
+def _reopen_extra(opening: Opening, name: str) -> ImageLevel:
+    return _reopen_extras(opening).stored(name)

@@ -68,6 +68,8 @@ def _placed(source: Sourceable) -> Sourceable:
     """Return a relative path as an absolute one, `file://` as a path; all else, such as URLs, as it is."""
     if isinstance(source, str) and (local := local_path(source)) is not None:
         return str(local)
+    if isinstance(source, os.PathLike) and isinstance(os.fspath(source), bytes):  # of `os.scandir(b'...')`
+        source = os.fsdecode(source)
     if not isinstance(source, str | os.PathLike) or os.path.isabs(source):  # noqa: PTH117 - nor asks for a file
         return source
     if not os.path.exists(source):  # noqa: PTH110 - Path('') does

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from bipl.geometry import downsample_per_axis
+from bipl.levels.image import Recipe
 from bipl.levels.lease import Lease
 from bipl.levels.level import ImageLevel
 from bipl.levels.mapped import Function, MappedLevel
@@ -21,11 +22,14 @@ Reopen: TypeAlias = Callable[[Opening, Any], ImageLevel]
 class Extras(Mapping[str, ImageLevel | MappedLevel]):
     """Pictures beside the pyramid by name; each is opened when it is asked for."""
 
-    def __init__(self, info: SlideInfo, opening: Opening, lease: Lease, reopen: Reopen) -> None:
+    def __init__(
+        self, info: SlideInfo, opening: Opening, lease: Lease, reopen: Reopen, recipe: Recipe
+    ) -> None:
         self._info = info
         self._opening = opening
         self._lease = lease
         self._reopen = reopen
+        self._recipe = recipe
         self._opened: dict[str, ImageLevel] = {}
         self._transforms: dict[str, IccTransform | None] = {}
 
@@ -72,6 +76,9 @@ class Extras(Mapping[str, ImageLevel | MappedLevel]):
 
     def __len__(self) -> int:
         return len(self._info.extras)
+
+    def __reduce__(self) -> Recipe:
+        return self._recipe
 
     def __repr__(self) -> str:
         return f'<extras: {", ".join(self) or "none"}>'

@@ -110,7 +110,7 @@ def local_path(source: str | os.PathLike[str]) -> Path | None:
     text = os.fspath(source)
     if not isinstance(text, str) or not text.lower().startswith('file://'):
         return None
-    from urllib.parse import unquote, urlsplit
+    from urllib.parse import unquote_to_bytes, urlsplit
 
     parts = urlsplit(text)
     if parts.netloc.lower() not in {'', 'localhost'}:
@@ -118,7 +118,8 @@ def local_path(source: str | os.PathLike[str]) -> Path | None:
             f'{clean_name(text)}: expected a file of this computer (file:///path), found one of another; '
             'mount it, and open it by its path'
         )
-    return Path(unquote(parts.path))
+    # A name need be no text: `Path.as_uri` quotes its bytes.
+    return Path(os.fsdecode(unquote_to_bytes(os.fsencode(parts.path))))
 
 
 def clean_name(url: str) -> str:
