@@ -163,6 +163,13 @@ def test_errors_and_settings_come_without_numpy(name):
     assert packages(result(LOADED.replace('{action}', f'from bipl import {name}'))) == {'bipl'}
 
 
+@pytest.mark.parametrize('use', ['from bipl import Slide', 'import bipl; bipl.Slide'])
+def test_what_a_package_lacks_is_named_not_the_class_that_needs_it(use):
+    code = f'import numpy; del numpy.ndarray; {use}'
+    ended = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
+    assert ended.stderr.endswith("ImportError: bipl.Slide: module 'numpy' has no attribute 'ndarray'\n")
+
+
 @pytest.mark.parametrize(
     'action', ['open', 'open and read', 'open, read and close', 'read parts with threads', 'read a batch']
 )

@@ -7,6 +7,8 @@ import gzip
 import io
 import mmap
 import os
+import subprocess
+import sys
 import threading
 import tracemalloc
 from collections.abc import Callable
@@ -404,3 +406,38 @@ def test_a_slide_over_a_file_object_is_refused_in_a_fork(path):
         error = in_child(lambda: slide[16:32, 16:32])
         assert isinstance(error, BiplError)
         np.testing.assert_array_equal(slide.numpy(), IMAGE)
+
+
+ELSEWHERE = """
+import os, sys
+for name in 'fork forkpty pread preadv register_at_fork sched_getaffinity O_CLOEXEC major'.split():
+    if hasattr(os, name):
+        delattr(os, name)
+sys.modules.update(dict.fromkeys(('fcntl', 'resource', 'pwd', 'grp')))
+
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+from bipl import Slide
+
+expected = np.load(sys.argv[1])
+for access in ('auto', 'pread', 'mmap'):
+    slide = Slide.open(sys.argv[2], access=access)
+    for octave in (slide, slide.pool(2)):
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(lambda y: octave[y : y + 40], range(80)))
+    assert np.array_equal(slide[:], expected)
+    slide.close()
+    assert np.array_equal(Slide.open(sys.argv[2], access=access)[:], expected)
+"""
+
+
+@pytest.mark.parametrize('compression', ['none', 'deflate'])
+def test_files_are_read_where_the_system_has_neither_fork_nor_pread(tmp_path, compression):
+    """As on Windows."""
+    image = noise_image(96, 128, 3)
+    np.save(tmp_path / 'image.npy', image)
+    directory = Directory(image=image, tile=(16, 16), photometric='rgb', compression=compression)
+    (tmp_path / 'slide.tif').write_bytes(build_tiff([directory]))
+    subprocess.run(
+        [sys.executable, '-c', ELSEWHERE, tmp_path / 'image.npy', tmp_path / 'slide.tif'], check=True
+    )

@@ -60,7 +60,10 @@ if not TYPE_CHECKING:  # to a checker any name would be one of ours
             raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
         from importlib import import_module
 
-        value = getattr(import_module(f'{__name__}.{_HOMES[name]}'), name)
+        try:
+            value = getattr(import_module(f'{__name__}.{_HOMES[name]}'), name)
+        except AttributeError as error:  # `from bipl import` would say that there is no such name
+            raise ImportError(f'{__name__}.{name}: {error}') from error
         globals()[name] = value
         return value
 

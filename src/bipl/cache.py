@@ -11,7 +11,6 @@ threads, which do not exist in the child, are forgotten.
 Memory that `empty` lent to a tile comes back when that tile and all views of it are gone: see `bipl.memory`.
 """
 
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from contextlib import AbstractContextManager, suppress
@@ -23,6 +22,7 @@ import numpy.typing as npt
 from bipl.flight import Flight
 from bipl.memory import Array as Tile
 from bipl.memory import TileMemory, owned
+from bipl.parallel import at_fork
 from bipl.settings import Settings
 
 # Memory of tiles that are being decoded.
@@ -396,5 +396,5 @@ def process_cache() -> TileCache:
         made = TileCache(Settings().tile_cache)
         _process_cache.append(made)
         if _process_cache[0] is made:
-            os.register_at_fork(after_in_child=made.renew)
+            at_fork(made.renew)
     return _process_cache[0]

@@ -26,7 +26,8 @@ class ForkGate:
     def __init__(self, most_wait_s: float = 30.0) -> None:
         self._most_wait_s = most_wait_s
         self._renew()
-        os.register_at_fork(before=self._shut, after_in_parent=self._open, after_in_child=self._renew)
+        if hasattr(os, 'register_at_fork'):
+            os.register_at_fork(before=self._shut, after_in_parent=self._open, after_in_child=self._renew)
 
     def inside(self) -> AbstractContextManager[object]:
         """Return the lock of this thread: within it, no other thread forks."""

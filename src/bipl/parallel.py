@@ -40,7 +40,8 @@ def _executor() -> ThreadPoolExecutor:
 @cache
 def at_fork(forget: Callable[[], None]) -> None:
     """Have each forked child call a function: it lacks its parent's threads, and their locks stay taken."""
-    os.register_at_fork(after_in_child=forget)
+    if hasattr(os, 'register_at_fork'):  # else nothing forks here
+        os.register_at_fork(after_in_child=forget)
 
 
 def _forget() -> None:

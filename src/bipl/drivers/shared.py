@@ -11,7 +11,6 @@ and a lock of its own.
 """
 
 import errno
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from threading import RLock
 
 from bipl import settings
 from bipl.drivers.base import Driver
+from bipl.parallel import at_fork
 
 _NO_MORE_FILES = (errno.EMFILE, errno.ENFILE)
 
@@ -170,5 +170,5 @@ def open_files() -> OpenFiles:
         made = OpenFiles()
         _open_files.append(made)
         if _open_files[0] is made:
-            os.register_at_fork(after_in_child=made.renew)
+            at_fork(made.renew)
     return _open_files[0]

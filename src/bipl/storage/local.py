@@ -23,7 +23,10 @@ _MOST_RESIDENT_BYTES = 2**24
 _MOST_COPIED_BYTES = 2**20
 # A file may change once more in the tick of the clock in which it was written last: 2 s on FAT.
 _UNSETTLED_NS = 3 * 10**9
+# Python has no child inherit it.
+_READ_ONLY = os.O_RDONLY | getattr(os, 'O_BINARY', 0)
 _serial = count()
+_position = Lock()
 
 
 def _closed(name: str) -> ClosedSlideError:
@@ -77,7 +80,7 @@ class _OpenFile(AtHand):
         if self.path is None or not self._is_settled:
             return False
         try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(self.path, _READ_ONLY)
         except OSError:
             return False
         try:
@@ -145,6 +148,15 @@ class MappedFile(_OpenFile):
         self._view = self._map = None
 
 
+def _read_at(descriptor: int, size: int, offset: int) -> bytes:
+    """Return bytes of a file; where the system has no `pread`, in turn with other threads."""
+    if hasattr(os, 'pread'):
+        return os.pread(descriptor, size, offset)
+    with _position:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.read(descriptor, size)
+
+
 class PreadFile(_OpenFile):
     """A file read with `pread`: no shared position, so thread-safe, and it survives fork."""
 
@@ -164,7 +176,7 @@ class PreadFile(_OpenFile):
         if descriptor < 0:
             raise _closed(self.name)
         try:
-            data = os.pread(descriptor, size, offset)
+            data = _read_at(descriptor, size, offset)
         except OSError:
             self._check_open(closings)
             raise
@@ -288,7 +300,7 @@ def open_file(path: Path, access: Access) -> MappedFile | PreadFile:
     """Open a local file; see `bipl.storage.source.open_source`."""
     path = path.absolute()  # neither following links nor taking `link/..` for nothing
     _refuse_other_than_file(str(path), path.stat())  # before it is opened: that waits for a pipe's other end
-    return _wrap(str(path), path, os.open(path, os.O_RDONLY | os.O_CLOEXEC), access)
+    return _wrap(str(path), path, os.open(path, _READ_ONLY), access)
 
 
 def _refuse_other_than_file(name: str, status: os.stat_result) -> None:
