@@ -4,10 +4,14 @@ import _thread
 import os
 import select
 import signal
+import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from itertools import count
+from types import FrameType
 
 import pytest
 
@@ -151,6 +155,41 @@ def test_a_map_goes_on_where_there_are_no_threads(monkeypatch: pytest.MonkeyPatc
     ended.shutdown()
     monkeypatch.setattr(parallel, '_executors', [ended])
     assert list(ordered_map(str, range(20), max_workers=4)) == list(map(str, range(20)))
+
+
+def is_interrupted(call: Callable[[], object], turn: int) -> bool:
+    """Call a function, raising KeyboardInterrupt the so many-th time that it has taken a condition's lock.
+
+    There the lock stays taken.  Return whether it was taken so often.
+    """
+    turns = count(1)
+
+    def interrupt(frame: FrameType, event: str, _: object) -> None:
+        is_taken = event == 'c_return' and frame.f_code is threading.Condition.__enter__.__code__
+        if is_taken and next(turns) == turn:
+            raise KeyboardInterrupt
+
+    sys.setprofile(interrupt)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(None)
+    return False
+
+
+def test_a_map_goes_on_after_another_was_interrupted_at_any_point() -> None:
+    def work() -> list[str]:
+        return list(ordered_map(str, range(6), max_workers=3))
+
+    def interrupted() -> bool:
+        turn = 0
+        while is_interrupted(work, turn := turn + 1):
+            assert work() == list(map(str, range(6)))
+        return turn > 3
+
+    assert in_child(interrupted) is True
 
 
 def test_a_map_takes_no_more_threads_than_it_may_have() -> None:

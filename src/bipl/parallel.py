@@ -28,11 +28,41 @@ _executors: list[ThreadPoolExecutor] = []
 _here = threading.local()
 
 
+class _Idle(threading.Semaphore):
+    """How many threads of the executor wait for work, without a lock.
+
+    Python's own takes one by `Condition.__enter__`.  An interrupt there leaves it taken: threads that are
+    done wait for it for ever, and so does who has more work.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self._waiting: deque[None] = deque()
+
+    def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:  # noqa: FBT001, FBT002 - as it is
+        """Take one of them, and say whether there was one; nobody waits for one."""
+        del blocking, timeout
+        try:
+            self._waiting.pop()
+        except IndexError:
+            return False
+        return True
+
+    def release(self, n: int = 1) -> None:
+        """Count more of them."""
+        self._waiting.extend([None] * n)
+
+
+class _Executor(ThreadPoolExecutor):
+    def __init__(self) -> None:
+        super().__init__(MOST_THREADS, 'bipl', initializer=mark_worker)
+        self._idle_semaphore = _Idle()
+
+
 def _executor() -> ThreadPoolExecutor:
     """Return this process's executor, made at its first use; a forked child makes its own."""
     if not _executors:
-        made = ThreadPoolExecutor(MOST_THREADS, 'bipl', initializer=mark_worker)
-        _executors.append(made)
+        _executors.append(_Executor())
         at_fork(_forget)
     return _executors[0]
 
