@@ -194,6 +194,19 @@ def test_tiles_of_bytes_are_copied_whatever_the_byte_order(compression: str, tmp
         np.testing.assert_array_equal(slide.numpy(), whole)
 
 
+@pytest.mark.parametrize('dtype', ['f2', 'f4', 'f8'])
+@pytest.mark.parametrize('compression', ['lzw', 'adobe_deflate'])
+def test_differences_of_reals_are_encoded_anew(compression: str, dtype: str, tmp_path: Path) -> None:
+    """libvips takes them for LZW and Deflate unless it is told; tifffile writes none."""
+    image, path = noise_image(200, 300, 1, dtype), tmp_path / 'a.tif'
+    directory = Directory(image=image, tile=(128, 128), compression=compression, predictor=2)
+    with Slide.open(build_tiff([directory])) as slide:
+        write(path, slide)
+    with Slide.open(path) as written:
+        np.testing.assert_array_equal(written.numpy(), image)
+    np.testing.assert_array_equal(tifffile.imread(path), image[:, :, 0])
+
+
 def test_ome_tiff_tells_neither_the_machine_nor_the_time(tmp_path: Path) -> None:
     path = tmp_path / 'a.ome.tif'
     with Slide.open(build_svs(IMAGE)) as slide:

@@ -23,6 +23,9 @@ _NONE, _LZW, _JPEG = 1, 5, 7
 _TILES_AT_ONCE = 256
 # LZW, JPEG, Deflate (two numbers), uncompressed: what each reader of TIFF knows.
 _COMMON = {_NONE, _LZW, _JPEG, 8, 32946}
+# Predictors with the kinds of samples that each reader of TIFF, and tifffile as a writer, takes together: libtiff
+# (so libvips, unless told) takes differences of reals' bits, too, which they do not.
+_PREDICTED = {(1, 'u'), (1, 'i'), (1, 'f'), (2, 'u'), (2, 'i'), (3, 'f')}
 # Markers of JPEG (ITU-T T.81, table B.1): the next that is not within a scan, fill bytes before it, and those
 # of what applications write.
 _NEXT_MARKER = re.compile(rb'\xff+([\x02-\xcf\xd9-\xfe])')
@@ -196,6 +199,7 @@ def _is_common(tiles: TiffTiles, *, only_jpeg: bool) -> bool:
         and image.bits == 8 * image.stored_dtype.itemsize
         and image.stored_dtype.kind in 'uif'
         and image.chroma_steps == (1, 1)
+        and (image.predictor, image.stored_dtype.kind) in _PREDICTED
         and not any(side % 16 for side in tiles.grid.tile_shape)
         and (tiles.directory.layout.byteorder == '<' or image.bits == 8)
         and tiles.directory.integer(Tag.FillOrder, 1) == 1
