@@ -23,8 +23,8 @@ _NONE, _LZW, _JPEG = 1, 5, 7
 _TILES_AT_ONCE = 256
 # LZW, JPEG, Deflate (two numbers), uncompressed: what each reader of TIFF knows.
 _COMMON = {_NONE, _LZW, _JPEG, 8, 32946}
-# Predictors with the kinds of samples that each reader of TIFF, and tifffile as a writer, takes together: libtiff
-# (so libvips, unless told) takes differences of reals' bits, too, which they do not.
+# Predictors with the kinds of samples that each reader of TIFF takes, and tifffile writes.  libtiff, and so
+# libvips unless it is told, takes differences of the bits of reals, too.
 _PREDICTED = {(1, 'u'), (1, 'i'), (1, 'f'), (2, 'u'), (2, 'i'), (3, 'f')}
 # Markers of JPEG (ITU-T T.81, table B.1): the next that is not within a scan, fill bytes before it, and those
 # of what applications write.
